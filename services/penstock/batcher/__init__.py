@@ -1,0 +1,1 @@
+"""The lane: read, deduplicate, transform, batch, write, commit."""

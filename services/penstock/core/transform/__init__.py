@@ -1,0 +1,1 @@
+"""Events to rows: explode, variables, filter, select and table template as one compiled query."""

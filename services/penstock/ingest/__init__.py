@@ -1,0 +1,1 @@
+"""Two doors (gRPC, HTTP) and one admission in front of the log."""

@@ -1,0 +1,151 @@
+"""The `EventLog` port.
+
+Topics: `EVENTS` is the main log; `DEAD_LETTERS` holds dead letters; `replay_topic(sink)` is one lane's replay log. All of a
+pipeline's topics have the same number of partitions. One record of `EVENTS` is one block (core.blocks).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Protocol
+
+EVENTS = "events"
+DEAD_LETTERS = "dead-letters"
+
+
+def replay_topic(sink: str) -> str:
+    """The replay log of one lane."""
+    return f"replay.{sink}"
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class NewRecord:
+    """A record to append. (producer, sequence) is its identity in its partition: sequences are gapless from 0 per partition."""
+
+    value: bytes
+    headers: Mapping[str, bytes]
+    producer: str
+    sequence: int
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Appended:
+    """`resent` means that this (producer, sequence) stood in the partition already, at `offset`; nothing was written."""
+
+    offset: int
+    append_time_microseconds: int
+    resent: bool = False
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Record:
+    """A record as read back. Append times never go backwards within a partition."""
+
+    topic: str
+    partition: int
+    offset: int
+    append_time_microseconds: int
+    value: bytes
+    headers: Mapping[str, bytes]
+    producer: str
+    sequence: int
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Commit:
+    """The next offset to read and what must be remembered with it (at most 3,500 bytes of UTF-8)."""
+
+    offset: int
+    metadata: str = ""
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Bounds:
+    """First offset still in the partition, and the offset the next record will get."""
+
+    start: int
+    end: int
+
+
+class LogError(Exception):
+    """The log could not do it; the message names what and the remedy."""
+
+
+class LogFullError(LogError):
+    """`retention.maxBytes` is reached or the disk is full: nothing was written; ingest refuses until there is room."""
+
+
+class LogLockedError(LogError):
+    """Another process writes this log."""
+
+
+class OffsetOutOfRangeError(LogError):
+    """What was asked for is no longer, or not yet, in the log: a gap. The lane stops until a person says skip."""
+
+
+class AssignmentListener(Protocol):
+    """Told which partitions a subscription owns. Both are awaited by the log before the next poll returns records."""
+
+    async def on_assigned(self, commits: Mapping[int, Commit | None]) -> None:
+        """Partitions gained, each with its group's last commit (None: the group never committed there)."""
+
+    async def on_revoked(self, partitions: Sequence[int]) -> None:
+        """Partitions lost: finish or drop what is in flight, within a bound. May commit."""
+
+
+class Subscription(Protocol):
+    """One member of one group on one topic. `poll` and `commit` are called from one task; nothing after `close`."""
+
+    async def poll(self, *, max_bytes: int, timeout_seconds: float) -> Sequence[Record]:
+        """Next records of the partitions that are assigned and not paused, in offset order per partition.
+
+        At least one record when there is any, even one over `max_bytes`; empty after the time-out. Each record is given
+        once per assignment. Raises OffsetOutOfRangeError on a gap.
+        """
+
+    def pause(self, partitions: Sequence[int]) -> None:
+        """Stop giving records of these; membership is kept by polling on."""
+
+    def resume(self, partitions: Sequence[int]) -> None: ...
+
+    def seek(self, partition: int, offset: int) -> None:
+        """Go on from `offset`; used for the start of a lane that never committed, and by skip."""
+
+    async def commit(self, commits: Mapping[int, Commit]) -> None:
+        """Durable on return. Offset and metadata change together or not at all."""
+
+    async def close(self) -> None: ...
+
+
+class EventLog(Protocol):
+    """A durable log. Implementations are crash-safe: what `append` and `commit` returned from survives kill -9 and power loss."""
+
+    @property
+    def log_id(self) -> str:
+        """Identity of this log's data; a recreated log has another one."""
+
+    @property
+    def partitions(self) -> int: ...
+
+    async def append(self, topic: str, partition: int, record: NewRecord) -> Appended:
+        """Return when the record is durable. Concurrent appends share one flush. Raises LogFullError, LogError."""
+
+    async def subscribe(self, topic: str, group: str, listener: AssignmentListener) -> Subscription: ...
+
+    async def read(self, topic: str, partition: int, offset: int, *, max_bytes: int) -> Sequence[Record]:
+        """Records from `offset` on, without a group; at least one if there is any. For rebuilds, `where` and dead letters."""
+
+    async def headers(self, topic: str, partition: int, before: int, *, limit: int) -> Sequence[Record]:
+        """Up to `limit` records below offset `before`, newest first, with empty values: a cheap way back through the log."""
+
+    async def bounds(self, topic: str, partition: int) -> Bounds: ...
+
+    async def committed(self, topic: str, group: str) -> Mapping[int, Commit]: ...
+
+    async def trim(self, topic: str, partition: int, before: int) -> None:
+        """Delete records below `before`. The caller proves that every group has read and finished them."""
+
+    async def size_bytes(self) -> int: ...
+
+    async def close(self) -> None: ...

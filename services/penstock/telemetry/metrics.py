@@ -1,0 +1,97 @@
+"""Every metric Penstock exports, in one place; call sites only call. docs/reference/metrics.md is generated from here.
+
+Base units, bounded labels, and calls per batch or request, never per event. A counter's name here lacks the `_total` that
+the exposition adds.
+"""
+
+from __future__ import annotations
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+REGISTRY = CollectorRegistry(auto_describe=True)
+
+_LANE = ("pipeline", "namespace", "sink")
+_PIPELINE = ("pipeline", "namespace")
+
+_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300)
+_ROWS = (1, 10, 100, 500, 1_000, 2_500, 5_000, 10_000, 25_000, 50_000, 100_000, 250_000, 500_000)
+_BYTES = tuple(4**exponent for exponent in range(5, 15))
+
+
+def _counter(name: str, text: str, labels: tuple[str, ...]) -> Counter:
+    return Counter(f"penstock_{name}", text, labels, registry=REGISTRY)
+
+
+def _gauge(name: str, text: str, labels: tuple[str, ...]) -> Gauge:
+    return Gauge(f"penstock_{name}", text, labels, registry=REGISTRY)
+
+
+def _histogram(name: str, text: str, labels: tuple[str, ...], buckets: tuple[float, ...]) -> Histogram:
+    return Histogram(f"penstock_{name}", text, labels, buckets=buckets, registry=REGISTRY)
+
+
+BUILD_INFO = _gauge("build_info", "Always 1; the version is in the label.", ("version",))
+
+# Ingest
+INGEST_EVENTS = _counter("ingest_events", "Events by door and outcome (accepted, rejected).", (*_PIPELINE, "door", "outcome"))
+INGEST_REJECTIONS = _counter("ingest_rejections", "Events refused one by one, by code.", (*_PIPELINE, "code"))
+INGEST_REFUSALS = _counter("ingest_refusals", "Requests refused as a whole, by reason.", (*_PIPELINE, "reason"))
+INGEST_BYTES = _counter("ingest_bytes", "Bytes of accepted events.", _PIPELINE)
+INGEST_IN_FLIGHT_BYTES = _gauge("ingest_in_flight_bytes", "Request bytes held until they are durable.", _PIPELINE)
+INGEST_ACK_SECONDS = _histogram("ingest_ack_seconds", "Request received to durable.", (*_PIPELINE, "door"), _SECONDS)
+INGEST_PARSE_SECONDS = _counter("ingest_parse_seconds", "CPU seconds of parsing, by path (bulk, exact).", (*_PIPELINE, "path"))
+BLOCK_EVENTS = _histogram("block_events", "Events per block appended.", _PIPELINE, _ROWS)
+BLOCK_BYTES = _histogram("block_bytes", "Encoded bytes per block appended.", _PIPELINE, _BYTES)
+BLOCK_CLOSES = _counter("block_closes", "Blocks closed, by reason (rows, bytes, linger, idle, drain).", (*_PIPELINE, "reason"))
+
+# Log
+LOG_APPEND_SECONDS = _histogram("log_append_seconds", "Append called to durable.", ("topic",), _SECONDS)
+LOG_FLUSH_RECORDS = _histogram("log_flush_records", "Records that shared one flush.", (), (1, 2, 4, 8, 16, 32, 64, 128))
+LOG_BYTES = _gauge("log_bytes", "Bytes the log holds.", _PIPELINE)
+
+# Lane
+LANE_EVENTS = _counter("lane_events", "Events by outcome (read, duplicate, dead_lettered, transformed).", (*_LANE, "outcome"))
+LANE_ROWS = _counter("lane_rows", "Rows by outcome (made, filtered, other_lanes, written, dead_lettered).", (*_LANE, "outcome"))
+LANE_LAG_EVENTS = _gauge("lane_lag_events", "Events in the log that this lane has not finished.", _LANE)
+LANE_LAG_SECONDS = _gauge("lane_lag_seconds", "Age of the oldest block this lane has not finished.", _LANE)
+LANE_UNEXPLAINED = _gauge("lane_unexplained", "What the ledger cannot account for; anything but 0 is a fault.", _LANE)
+LANE_STAGE_SECONDS = _counter(
+    "lane_stage_seconds", "CPU seconds by stage (decode, deduplicate, transform, form, encode).", (*_LANE, "stage")
+)
+DEAD_LETTERS = _counter("dead_letters", "Dead letters written, by category.", (*_LANE, "category"))
+CIRCUIT_STATE = _gauge("circuit_state", "0 closed, 1 half-open, 2 open.", _LANE)
+RETRIES = _counter("retries", "Writes tried again, by result class.", (*_LANE, "result_class"))
+
+# Deduplication
+DEDUP_IDS = _gauge("dedup_ids", "Keys remembered.", _LANE)
+DEDUP_BYTES = _gauge("dedup_bytes", "Memory of the deduplication table.", _LANE)
+DEDUP_EVICTED = _counter("dedup_evicted", "Keys forgotten because they left the window.", _LANE)
+
+# Batches
+BATCH_ROWS = _histogram("batch_rows", "Rows per batch dispatched.", _LANE, _ROWS)
+BATCH_BYTES = _histogram("batch_bytes", "Arrow bytes per batch dispatched.", _LANE, _BYTES)
+BATCH_FLUSHES = _counter("batch_flushes", "Batches closed, by reason.", (*_LANE, "reason"))
+BATCH_QUEUE_SECONDS = _histogram("batch_queue_seconds", "First row in to dispatch.", _LANE, _SECONDS)
+DISPATCHES = _counter("dispatches", "Batches dispatched, by whether they had to wait for a slot.", (*_LANE, "waited"))
+WRITE_SECONDS = _histogram("write_seconds", "One WriteBatch call.", (*_LANE, "outcome"), _SECONDS)
+WRITE_SUMS = _counter("write_sums", "The fit's sums over writes (n, n2, t, nt, t2; t winsorised).", (*_LANE, "sum"))
+WRITE_TIMEOUTS = _counter("write_timeouts", "Writes that ran into their time-out.", _LANE)
+LANDING_RATIO = _histogram(
+    "landing_ratio",
+    "Dispatch to landed over the model's expectation, retries included.",
+    _LANE,
+    tuple(0.25 * 1.1**step for step in range(59)),
+)
+ROWS_LATE = _counter("rows_late", "Rows landed later than the latency objective.", _LANE)
+LATENCY_SECONDS = _histogram("latency_seconds", "Accepted to landed, oldest row of each batch.", _LANE, _SECONDS)
+STORE_LEVEL = _gauge("store_level", "How many times slower than the model the store is now (g).", _LANE)
+SLOTS = _gauge("slots", "Write slots (limit, in_use).", (*_LANE, "kind"))
+
+# Sinks
+SINK_WRITE_SECONDS = _histogram("sink_write_seconds", "The store's part of a write.", ("sink_type", "outcome"), _SECONDS)
+SINK_ROWS = _counter("sink_rows", "Rows by outcome (written, already_landed, rejected).", ("sink_type", "outcome"))
+SINK_BYTES = _counter("sink_bytes", "Arrow bytes received by the sink.", ("sink_type",))
+
+# Process
+EVENT_LOOP_LAG_SECONDS = _histogram("event_loop_lag_seconds", "How late a 100 ms timer fires.", (), _SECONDS)
+GC_PAUSE_SECONDS = _histogram("gc_pause_seconds", "Garbage collection pauses by generation.", ("generation",), _SECONDS)
