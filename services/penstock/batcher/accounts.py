@@ -1,0 +1,227 @@
+"""Open blocks and the ledger of one partition.
+
+A block's counts come together while its rows travel; they join the ledger when the watermark passes the block, and the
+ledger is committed with the offset. What is in flight is counted elsewhere (open batches), so that the equations of
+`core.ledger` compare independent numbers.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+
+from penstock.batcher import prepare
+from penstock.core import addresses, delivery, ledger, watermark
+
+
+@dataclasses.dataclass(slots=True)
+class OpenBlock:
+    """A block that is read but not finished: `events_open` await the transform, `rows_open` and `letters_open` a store."""
+
+    append_time_microseconds: int
+    producer: str
+    sequence: int
+    counts: ledger.Counts
+    events_open: int
+    rows_open: int = 0
+    letters_open: int = 0
+
+    @property
+    def finished(self) -> bool:
+        return not (self.events_open or self.rows_open or self.letters_open)
+
+
+class PartitionAccounts:
+    """Not thread-safe: used from the lane's event loop only."""
+
+    def __init__(self, next_offset: int, metadata: ledger.LaneMetadata) -> None:
+        self._watermark = watermark.Watermark(next_offset)
+        self._open: dict[int, OpenBlock] = {}
+        self._start = metadata.start_offset
+        # What is committed may only know producers of finished blocks: an unfinished block is read again after a crash, and
+        # must not look like a re-send then.
+        self._finished_producers = dict(metadata.producers)
+        self._read_producers = dict(metadata.producers)
+        self.settled = metadata.counts
+
+    @property
+    def position(self) -> int:
+        """Everything below this offset is finished: what a commit may say."""
+        return self._watermark.position
+
+    @property
+    def open_blocks(self) -> int:
+        return len(self._open)
+
+    @property
+    def events_untransformed(self) -> int:
+        return sum(block.events_open for block in self._open.values())
+
+    @property
+    def oldest_append_microseconds(self) -> int | None:
+        return next((block.append_time_microseconds for block in self._open.values()), None)
+
+    def metadata(self) -> ledger.LaneMetadata:
+        """What is committed with `position`."""
+        return ledger.LaneMetadata(
+            counts=self.settled, producers=dict(self._finished_producers), starts=0, start_offset=self._start
+        )
+
+    def totals(self) -> ledger.Counts:
+        """The ledger including what open blocks have come to so far."""
+        total = self.settled
+        for block in self._open.values():
+            total = total + block.counts
+        return total
+
+    def is_resent(self, producer: str, sequence: int) -> bool:
+        """Whether this block stood in the partition before. Asked once per block, in offset order."""
+        last = self._read_producers.get(producer)
+        return last is not None and sequence <= last
+
+    def resent(self, offset: int) -> None:
+        """A re-sent block finishes at once and enters no other term."""
+        self._watermark.started(offset)
+        self.settled = self.settled + ledger.Counts(resent_blocks=1)
+        self._finish(offset)
+
+    def missing_before(self, producer: str, sequence: int) -> int:
+        """Blocks of this producer that should stand before this one and do not; notes the block as read."""
+        last = self._read_producers.pop(producer, None)
+        self._read_producers[producer] = sequence
+        return 0 if last is None else sequence - last - 1
+
+    def started(self, verdict: prepare.BlockVerdict, *, lost: int) -> None:
+        """A block was read and judged; `lost` blocks of its producer never came."""
+        self._watermark.started(verdict.offset)
+        self._open[verdict.offset] = OpenBlock(
+            append_time_microseconds=verdict.append_time_microseconds,
+            producer=verdict.producer,
+            sequence=verdict.sequence,
+            counts=ledger.Counts(
+                read=verdict.events,
+                duplicates=verdict.duplicates,
+                dead_lettered_events=len(verdict.too_large),
+                lost=lost,
+            ),
+            events_open=verdict.transformed,
+            letters_open=len(verdict.too_large),
+        )
+        self._settle(verdict.offset)
+
+    def transformed(self, counts: dict[int, prepare.RunCounts]) -> None:
+        """One transform call has made rows of these blocks."""
+        for offset, run in counts.items():
+            block = self._open[offset]
+            block.counts = block.counts + ledger.Counts(
+                transformed=run.events,
+                without_rows=run.without_rows,
+                made=run.made,
+                filtered=run.filtered,
+                other_lanes=run.other_lanes,
+            )
+            block.events_open -= run.events
+            block.rows_open += run.rows
+            block.letters_open += run.failed
+            self._settle(offset)
+
+    def written(self, rows_by_block: Mapping[int, int]) -> None:
+        """Rows are durable in the store, now or since before."""
+        for offset, rows in rows_by_block.items():
+            block = self._open[offset]
+            block.counts = block.counts + ledger.Counts(written=rows)
+            block.rows_open -= rows
+            self._settle(offset)
+
+    def rows_dead_lettered(self, offset: int, rows: int, *, refused_by_store: bool) -> None:
+        """Letters for rows of this block are durable."""
+        block = self._open[offset]
+        block.counts = block.counts + ledger.Counts(dead_lettered_rows=rows)
+        if refused_by_store:
+            block.rows_open -= rows
+        else:
+            block.letters_open -= rows
+        self._settle(offset)
+
+    def events_dead_lettered(self, offset: int, events: int) -> None:
+        """Letters for whole events of this block are durable; the events were counted when the block was read."""
+        self._open[offset].letters_open -= events
+        self._settle(offset)
+
+    def _settle(self, offset: int) -> None:
+        if self._open[offset].finished:
+            self._finish(offset)
+
+    def _finish(self, offset: int) -> None:
+        self._watermark.finished(offset)
+        for passed in self._watermark.advance():
+            block = self._open.pop(passed, None)
+            if block is not None:
+                self.settled = self.settled + block.counts
+                self._finished_producers.pop(block.producer, None)
+                self._finished_producers[block.producer] = block.sequence
+
+
+class LaneAccounts:
+    """All partitions of one lane: where outcomes of rows are reported, and where the ledger is read from."""
+
+    def __init__(self, log_id: str) -> None:
+        self._log_id = log_id
+        self._partitions: dict[int, PartitionAccounts] = {}
+        self._known: dict[int, set[addresses.Position]] = {}
+
+    def __getitem__(self, partition: int) -> PartitionAccounts:
+        return self._partitions[partition]
+
+    def open(self, partition: int, opened: PartitionAccounts, known_letters: set[addresses.Position]) -> None:
+        """A partition was assigned; `known_letters` are rows that had a dead letter before this process started."""
+        self._partitions[partition], self._known[partition] = opened, known_letters
+
+    def close(self, partition: int) -> None:
+        """A partition was revoked: what is open there is read again by its next owner."""
+        self._partitions.pop(partition, None)
+        self._known.pop(partition, None)
+
+    def written(self, partition: int, rows_by_block: Mapping[int, int]) -> None:
+        """Rows are durable in the store. Late news of a revoked partition changes nothing."""
+        if partition in self._partitions:
+            self._partitions[partition].written(rows_by_block)
+
+    def refused(self, partition: int, rows_by_block: Mapping[int, int]) -> None:
+        """Rows the store refuses have durable letters."""
+        for offset, rows in rows_by_block.items():
+            if partition in self._partitions:
+                self._partitions[partition].rows_dead_lettered(offset, rows, refused_by_store=True)
+
+    def known_letters(self, partition: int) -> set[addresses.Position]:
+        return self._known.get(partition, set())
+
+    def finished_below(self) -> list[delivery.Watermark]:
+        """What the sink may fold its journal below."""
+        return [
+            delivery.Watermark(log_id=self._log_id, partition=partition, position=addresses.Position(part.position))
+            for partition, part in self._partitions.items()
+        ]
+
+    def commits(self) -> dict[int, tuple[int, ledger.LaneMetadata]]:
+        """Offset and metadata to commit, by partition."""
+        return {partition: (part.position, part.metadata()) for partition, part in self._partitions.items()}
+
+    def totals(self) -> ledger.Counts:
+        """The lane's ledger, open blocks included."""
+        return sum((part.totals() for part in self._partitions.values()), ledger.Counts())
+
+    @property
+    def open_blocks(self) -> int:
+        return sum(part.open_blocks for part in self._partitions.values())
+
+    @property
+    def events_in_flight(self) -> int:
+        """Events read but not transformed yet."""
+        return sum(part.events_untransformed for part in self._partitions.values())
+
+    @property
+    def oldest_append_microseconds(self) -> int | None:
+        """Append time of the oldest unfinished block."""
+        ages = [age for part in self._partitions.values() if (age := part.oldest_append_microseconds) is not None]
+        return min(ages, default=None)

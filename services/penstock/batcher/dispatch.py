@@ -1,0 +1,213 @@
+"""When batches go: the open batch, the write slots, and the one timer between them.
+
+Rows wait in the open batch; a batch is frozen only when a slot takes it. What the writes teach (level, sums, ratios) is
+kept and exported here, because the outer loop that fits the model reads it from the metrics.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import time
+from collections.abc import Callable
+
+from penstock.batcher import landing
+from penstock.batcher import settings as lane_settings
+from penstock.core import breaker
+from penstock.core.batching import builder, chunks, model
+from penstock.telemetry import metrics
+
+_WAITED_SECONDS = 0.002
+_CIRCUIT_LOOK_SECONDS = 0.25
+_LATENCIES_KEPT = 512
+
+
+class Dispatcher:
+    """Used from the lane's event loop only."""
+
+    def __init__(
+        self,
+        settings: lane_settings.LaneSettings,
+        lander: landing.Lander,
+        circuit: breaker.Breaker,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._settings, self._lander, self._circuit, self._clock = settings, lander, circuit, clock
+        self._builder = builder.Builder(settings.model, settings.limits, send_when_idle=settings.send_when_idle)
+        self._level, self._sums = model.StoreLevel(), model.WriteSums()
+        self._slots = self._wanted_slots(0)
+        self._writing: dict[asyncio.Task[None], builder.Batch] = {}
+        self._changed = asyncio.Event()
+        self._room = asyncio.Event()
+        self._room.set()
+        self._draining = self._paused = False
+        self._due_since: float | None = None
+        self._error: BaseException | None = None
+        self.nothing_unread = False
+        self.flushes = dict.fromkeys(builder.Reason, 0)
+        self.rows_dispatched = 0
+        self.latencies: list[float] = []
+
+    def _wanted_slots(self, most: int) -> int:
+        wanted = 1 if self._settings.ordered else min(self._settings.model.wanted_concurrency, self._settings.limits.concurrency)
+        return max(1, min(wanted, most) if most else wanted)
+
+    def bound(self, max_concurrency: int) -> None:
+        """The sink's own bound on concurrent writes; 0 means none."""
+        self._slots = self._wanted_slots(max_concurrency)
+
+    # -- what comes in
+
+    def add(self, chunk: chunks.Chunk) -> None:
+        """Rows for the open batch."""
+        self._builder.add(chunk)
+        self._look()
+
+    async def room(self) -> None:
+        """Wait until what is held is within the memory bound."""
+        await self._room.wait()
+
+    def drop(self, partition: int) -> None:
+        """The partition was revoked: forget its rows that are not on their way."""
+        self._builder.drop(partition)
+        self._look()
+
+    def _look(self) -> None:
+        held = self._builder.bytes + sum(batch.bytes for batch in self._writing.values())
+        if held < self._settings.memory_bytes:
+            self._room.set()
+        else:
+            self._room.clear()
+        self._changed.set()
+
+    # -- what a person or the tuner says
+
+    def apply(self, write_model: model.WriteModel) -> None:
+        self._builder.apply(write_model)
+        self._look()
+
+    def drain(self) -> None:
+        """From now on what is open goes as soon as nothing is left to read."""
+        self._draining = True
+        self._look()
+
+    def pause(self) -> None:
+        self._paused = True
+
+    def resume(self) -> None:
+        self._paused = self._draining = False
+        self._look()
+
+    def wake(self) -> None:
+        """Something the close line depends on has changed."""
+        self._changed.set()
+
+    # -- figures
+
+    @property
+    def rows_in_flight(self) -> int:
+        """Rows in the open batch or on their way to the store."""
+        return self._builder.rows + sum(batch.rows for batch in self._writing.values())
+
+    @property
+    def open_rows(self) -> int:
+        return self._builder.rows
+
+    @property
+    def write_model(self) -> model.WriteModel:
+        return self._builder.write_model
+
+    @property
+    def level(self) -> float:
+        return self._level.value
+
+    @property
+    def slots(self) -> int:
+        return self._slots
+
+    # -- the loop
+
+    async def run(self) -> None:
+        """Dispatch until cancelled. Raises what a batch could not be settled for: its rows must be read again."""
+        while True:
+            if self._error:
+                raise self._error
+            wait = self._dispatch_due()
+            self._changed.clear()
+            try:
+                async with asyncio.timeout(wait):
+                    await self._changed.wait()
+            except TimeoutError:
+                continue
+
+    def _dispatch_due(self) -> float | None:
+        """Send what is due; seconds until it must be asked again, None for only when something changes."""
+        while True:
+            now = self._clock()
+            due = self._due(now)
+            if not isinstance(due, builder.Reason):
+                return None if math.isinf(due) else max(0.0, due - now)
+            self._due_since = now if self._due_since is None else self._due_since
+            if self._paused or len(self._writing) >= self._slots:
+                return None
+            if not self._circuit.allow(now):
+                return max(0.01, self._circuit.retry_in_seconds(now)) if not self._writing else _CIRCUIT_LOOK_SECONDS
+            self._dispatch(due, now)
+
+    def _due(self, now: float) -> builder.Reason | float:
+        if self._draining and self.nothing_unread and self._builder.rows:
+            return builder.Reason.DRAIN
+        return self._builder.due(now, level=self._level.value, nothing_unread=self.nothing_unread)
+
+    def _dispatch(self, reason: builder.Reason, now: float) -> None:
+        batch = self._builder.take(reason, level=self._level.value)
+        waited = now - (self._due_since if self._due_since is not None else now) > _WAITED_SECONDS
+        self._due_since = None
+        self._note_dispatch(batch, now, waited=waited)
+        task = asyncio.create_task(self._write(batch, now))
+        self._writing[task] = batch
+        task.add_done_callback(self._written)
+
+    def _note_dispatch(self, batch: builder.Batch, now: float, *, waited: bool) -> None:
+        labels = self._settings.labels
+        self.flushes[batch.reason] += 1
+        self.rows_dispatched += batch.rows
+        metrics.BATCH_FLUSHES.labels(**labels, reason=batch.reason.value).inc()
+        metrics.BATCH_ROWS.labels(**labels).observe(batch.rows)
+        metrics.BATCH_BYTES.labels(**labels).observe(batch.bytes)
+        metrics.BATCH_QUEUE_SECONDS.labels(**labels).observe(max(0.0, now - batch.born))
+        metrics.DISPATCHES.labels(**labels, waited=str(waited).lower()).inc()
+
+    async def _write(self, batch: builder.Batch, dispatched: float) -> None:
+        seconds = await self._lander.land(batch)
+        self._note_landed(batch, dispatched, seconds)
+
+    def _note_landed(self, batch: builder.Batch, dispatched: float, seconds: float) -> None:
+        labels, told, landed = self._settings.labels, self.write_model, self._clock()
+        expected = self._level.value * told.write_seconds(batch.rows)
+        if seconds > 0.0:
+            metrics.WRITE_SECONDS.labels(**labels, outcome="landed").observe(seconds)
+            for name, value in self._sums.add(batch.rows, seconds, expected).items():
+                metrics.WRITE_SUMS.labels(**labels, sum=name).inc(value)
+            self._level.observe(told, batch.rows, seconds)
+        if expected > 0.0:
+            metrics.LANDING_RATIO.labels(**labels).observe((landed - dispatched) / expected)
+        latency = max(0.0, landed - batch.born)
+        metrics.LATENCY_SECONDS.labels(**labels).observe(latency)
+        late = sum(
+            chunk.rows.num_rows for chunk in batch.chunks if landed - chunk.born > self._settings.latency_objective_seconds
+        )
+        metrics.ROWS_LATE.labels(**labels).inc(late)
+        self.latencies = [*self.latencies[-_LATENCIES_KEPT:], latency]
+
+    def _written(self, task: asyncio.Task[None]) -> None:
+        self._writing.pop(task, None)
+        if not task.cancelled() and (error := task.exception()):
+            self._error = error
+        self._look()
+
+    async def close(self) -> None:
+        """Cancel what is on its way; the same ranges are sent again by whoever comes next."""
+        for task in list(self._writing):
+            task.cancel()
+        await asyncio.gather(*self._writing, return_exceptions=True)

@@ -1,0 +1,187 @@
+"""One lane: read, deduplicate, transform, batch, write, commit.
+
+Three loops over shared state on one event loop: the reader fills the open batch, the dispatcher takes batches from it when
+the close line says so, and the committer makes progress durable. The log is the only memory: what a lane must know after a
+crash is committed with the offset.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import enum
+import random
+import time
+from collections.abc import Coroutine
+from concurrent import futures
+from typing import Any
+
+import structlog
+
+from penstock.batcher import accounts, dispatch, landing, letters, prepare, reader, sink_client
+from penstock.batcher import settings as lane_settings
+from penstock.core import blocks, breaker, delivery, ledger, results
+from penstock.core.batching import model
+from penstock.log import port
+
+_log = structlog.get_logger()
+
+_DRAIN_LOOK_SECONDS = 0.02
+
+
+class State(enum.Enum):
+    """HALTED waits for a person; everything else goes on by itself."""
+
+    RUNNING = "Running"
+    PAUSED = "Paused"
+    HALTED = "Halted"
+    DRAINING = "Draining"
+    DRAINED = "Drained"
+
+
+class Lane:
+    """A running lane. `start` once, then any of the others; `stop` ends it and what it has not finished is read again."""
+
+    def __init__(self, settings: lane_settings.LaneSettings, log: port.EventLog, client: sink_client.SinkClient) -> None:
+        self.settings = settings
+        self._event_log, self._client = log, client
+        self._worker = futures.ThreadPoolExecutor(1, thread_name_prefix=f"lane-{settings.sink}")
+        self.accounts = accounts.LaneAccounts(log.log_id)
+        self._letters = letters.LetterWriter(settings, log)
+        self.circuit = breaker.Breaker(settings.circuit, random=random.random)
+        self._lander = landing.Lander(settings, client, self._letters, self.circuit, self.accounts)
+        self.dispatcher = dispatch.Dispatcher(settings, self._lander, self.circuit)
+        self._tasks: list[asyncio.Task[None]] = []
+        self._state = State.RUNNING
+        self._stopped_by: results.Failure | None = None
+        self._committed: dict[int, port.Commit] = {}
+        self.delivery: delivery.Description | None = None
+
+    @property
+    def state(self) -> State:
+        return State.HALTED if self.failure else self._state
+
+    @property
+    def failure(self) -> results.Failure | None:
+        """Why the lane is halted."""
+        return self._stopped_by or self._lander.failure
+
+    @property
+    def preparer(self) -> prepare.Preparer:
+        return self._preparer
+
+    async def start(self) -> None:
+        """Compile the transform, check the table, join the log. Raises WriteFailedError, LogError."""
+        loop = asyncio.get_running_loop()
+        log_id = self._event_log.log_id
+        self._preparer = await loop.run_in_executor(self._worker, prepare.Preparer, self.settings, log_id)
+        self.delivery = await self._client.describe(self.settings.lane, self.settings.table, self._preparer.output_schema)
+        self.dispatcher.bound(self.delivery.max_concurrency)
+        self._reader = reader.Reader(
+            self.settings, self._event_log, self._preparer, self._worker, self.accounts, self.dispatcher, self._letters
+        )
+        self._subscription = await self._event_log.subscribe(port.EVENTS, self.settings.lane, self._reader)
+        loops = (self._reader.run(self._subscription), self.dispatcher.run(), self._commit_regularly())
+        self._tasks = [asyncio.create_task(self._guarded(loop), name=f"lane-{self.settings.sink}") for loop in loops]
+
+    async def _guarded(self, loop: Coroutine[Any, Any, None]) -> None:
+        """A loop that fails halts the lane with the reason, and leaves the other lanes and the doors alone."""
+        try:
+            await loop
+        except Exception as error:
+            _log.exception("lane_halted", sink=self.settings.sink)
+            self._stopped_by = _as_failure(error)
+            self.pause()
+
+    async def drain(self, timeout_seconds: float) -> bool:
+        """Read to the end of the log, land everything and commit; whether that was possible within the bound."""
+        self._state = State.DRAINING
+        self.dispatcher.drain()
+        deadline = time.monotonic() + timeout_seconds
+        while not await self._is_drained():
+            if time.monotonic() > deadline or self._stopped_by:
+                return False
+            await asyncio.sleep(_DRAIN_LOOK_SECONDS)
+        await self.commit()
+        self._state = State.DRAINED
+        return True
+
+    async def _is_drained(self) -> bool:
+        return not self.accounts.open_blocks and await self.unread_blocks() == 0
+
+    async def stop(self) -> None:
+        """End now. Unfinished blocks are read again by whoever comes next."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self.dispatcher.close()
+        if self._tasks:
+            await self.commit()
+            await self._subscription.close()
+        await self._client.close()
+        self._worker.shutdown()
+
+    def pause(self) -> None:
+        """Hold: nothing new is read or dispatched, what is on its way to the store finishes."""
+        self._reader.pause()
+        self.dispatcher.pause()
+        self._state = State.PAUSED
+
+    def resume(self) -> None:
+        self._reader.resume()
+        self.dispatcher.resume()
+        self._state = State.RUNNING
+
+    def apply(self, write_model: model.WriteModel) -> None:
+        """Follow this model from now on."""
+        self.dispatcher.apply(write_model)
+
+    async def _commit_regularly(self) -> None:
+        while True:
+            await asyncio.sleep(self.settings.commit_seconds)
+            await self.commit()
+
+    async def commit(self) -> None:
+        """Make what is finished durable: offset and ledger in one step."""
+        wanted = {
+            partition: port.Commit(offset=offset, metadata=ledger.to_metadata(metadata))
+            for partition, (offset, metadata) in self.accounts.commits().items()
+        }
+        changed = {partition: commit for partition, commit in wanted.items() if self._committed.get(partition) != commit}
+        if changed:
+            await self._subscription.commit(changed)
+            self._committed |= changed
+
+    # -- lag
+
+    async def unread_blocks(self) -> int:
+        """Blocks in the log that are not finished."""
+        total = 0
+        for partition, (offset, _) in self.accounts.commits().items():
+            total += max(0, (await self._event_log.bounds(port.EVENTS, partition)).end - offset)
+        return total
+
+    async def lag(self, look_at: int = 256) -> tuple[int, float]:
+        """Unfinished events (extrapolated beyond `look_at` blocks per partition) and the age of the oldest in seconds."""
+        events, oldest = 0, 0.0
+        for partition, (offset, _) in self.accounts.commits().items():
+            bounds = await self._event_log.bounds(port.EVENTS, partition)
+            behind = bounds.end - offset
+            if behind <= 0:
+                continue
+            page = await self._event_log.headers(port.EVENTS, partition, min(bounds.end, offset + look_at), limit=look_at)
+            seen = [record for record in page if record.offset >= offset]
+            rows = sum(blocks.read_header(record.headers).rows for record in seen)
+            events += round(rows * behind / max(1, len(seen)))
+            oldest = max([oldest, *(time.time() - record.append_time_microseconds / 1e6 for record in seen)])
+        return events, oldest
+
+
+def _as_failure(error: Exception) -> results.Failure:
+    codes: dict[type[Exception], tuple[str, str]] = {
+        port.OffsetOutOfRangeError: ("LogGap", "what is missing is lost; `penstock skip` goes on after it and counts it"),
+        blocks.CorruptBlockError: ("CorruptBlock", "restore the log, or `penstock skip` the block, which counts it as lost"),
+        blocks.BlockFormatError: ("BlockFormat", "run a release that reads this block format"),
+        ledger.MetadataError: ("CommitMetadata", "run the release that wrote it or a newer one"),
+    }
+    code, remedy = codes.get(type(error), (type(error).__name__, "restart the lane; if it comes back, report it with the log"))
+    return results.Failure(result_class=results.ResultClass.CONFIG, code=code, message=str(error), remedy=remedy)

@@ -1,0 +1,139 @@
+"""Dead letters of one lane: the failed unit with its original bytes, durable before its block can finish."""
+
+from __future__ import annotations
+
+import asyncio
+import collections
+import dataclasses
+import secrets
+import time
+from collections.abc import Iterable, Sequence
+
+import structlog
+
+from penstock.batcher import originals
+from penstock.batcher import settings as lane_settings
+from penstock.core import addresses, deadletters, schema
+from penstock.log import port
+from penstock.telemetry import metrics
+
+_log = structlog.get_logger()
+
+_FULL_RETRY_SECONDS = 1.0
+_READ_BYTES = 1
+"""`EventLog.read` gives at least one record whatever the bound: exactly the block that is asked for."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Failed:
+    """One unit to dead-letter. `item` is None when the unit is the whole event."""
+
+    place: addresses.Position
+    item: int | None
+    category: deadletters.Category
+    stage: str
+    code: str
+    message: str
+    expression: str = ""
+
+
+class LetterWriter:
+    """Appends letters with gapless sequences per partition. Used from the lane's event loop only."""
+
+    def __init__(self, settings: lane_settings.LaneSettings, log: port.EventLog) -> None:
+        self._settings, self._log = settings, log
+        self._producer = f"letters-{secrets.token_hex(8)}"
+        self._sequences: dict[int, int] = {}
+        self._turn = asyncio.Lock()
+        self._fingerprint = schema.fingerprint(settings.event_schema)
+
+    async def write(self, partition: int, failed: Sequence[Failed]) -> None:
+        """Return when all letters are durable. Raises LogError, on which the lane must stop: nothing may finish without."""
+        by_offset: dict[int, list[Failed]] = {}
+        for unit in failed:
+            by_offset.setdefault(unit.place.offset, []).append(unit)
+        for offset, units in by_offset.items():
+            await self._append(partition, await self._letters(partition, offset, units))
+
+    async def _letters(self, partition: int, offset: int, units: Iterable[Failed]) -> list[deadletters.DeadLetter]:
+        found = await self._log.read(port.EVENTS, partition, offset, max_bytes=_READ_BYTES)
+        if not found or found[0].offset != offset:
+            raise port.OffsetOutOfRangeError(f"block {partition}/{offset} is gone while one of its events is dead-lettered")
+        record = found[0]
+        found_originals = await asyncio.to_thread(originals.Originals, record.value, record.headers)
+        return [self._letter(partition, record, found_originals, unit) for unit in units]
+
+    def _letter(self, partition: int, record: port.Record, source: originals.Originals, unit: Failed) -> deadletters.DeadLetter:
+        told = self._settings
+        address = addresses.Address(self._log.log_id, partition, unit.place)
+        items = () if unit.item is None else (unit.item,)
+        event = source.event(unit.place.ordinal)
+        return deadletters.DeadLetter(
+            id=deadletters.letter_id(address, told.lane, items),
+            lane=told.lane,
+            namespace=told.namespace,
+            pipeline=told.pipeline,
+            sink=told.sink,
+            log_id=self._log.log_id,
+            partition=partition,
+            offset=unit.place.offset,
+            ordinal=unit.place.ordinal,
+            items=items,
+            unit=deadletters.Unit.EVENT if unit.item is None else deadletters.Unit.ROW,
+            stage=unit.stage,
+            category=unit.category,
+            code=unit.code,
+            message=unit.message,
+            expression=unit.expression,
+            fingerprint=deadletters.fingerprint(unit.category, unit.message),
+            original=event.document,
+            original_format=event.format,
+            received_at_microseconds=event.received_at_microseconds,
+            append_time_microseconds=record.append_time_microseconds,
+            failed_at_microseconds=time.time_ns() // 1000,
+            schema_fingerprint=self._fingerprint,
+            revision=told.revision,
+            traceparent="",
+            attempt=1,
+        )
+
+    async def _append(self, partition: int, letters: Sequence[deadletters.DeadLetter]) -> None:
+        async with self._turn:
+            first = self._sequences.get(partition, 0)
+            # Appends made together share the log's flushes, and the log keeps the order they were called in.
+            await asyncio.gather(*(self._append_one(partition, first + at, letter) for at, letter in enumerate(letters)))
+            self._sequences[partition] = first + len(letters)
+        for category, count in collections.Counter(letter.category for letter in letters).items():
+            metrics.DEAD_LETTERS.labels(**self._settings.labels, category=category.value).inc(count)
+
+    async def _append_one(self, partition: int, sequence: int, letter: deadletters.DeadLetter) -> None:
+        value, headers = deadletters.encode(letter)
+        record = port.NewRecord(value=value, headers=headers, producer=self._producer, sequence=sequence)
+        while True:
+            try:
+                await self._log.append(port.DEAD_LETTERS, partition, record)
+            except port.LogFullError as error:
+                # Nothing may finish without its letter, and room comes back when lanes finish and the log is trimmed.
+                _log.warning("dead_letter_waits", sink=self._settings.sink, error=str(error))
+                await asyncio.sleep(_FULL_RETRY_SECONDS)
+            else:
+                return
+
+    async def known(self, partition: int, since_microseconds: int) -> set[addresses.Position]:
+        """Rows of this lane that have a letter written at or after `since`: what a retry must not count as landed."""
+        found: set[addresses.Position] = set()
+        before = (await self._log.bounds(port.DEAD_LETTERS, partition)).end
+        while page := await self._log.headers(port.DEAD_LETTERS, partition, before, limit=256):
+            for header in page:
+                if header.append_time_microseconds < since_microseconds:
+                    return found
+                found |= await self._places(partition, header.offset)
+            before = page[-1].offset
+        return found
+
+    async def _places(self, partition: int, offset: int) -> set[addresses.Position]:
+        record = (await self._log.read(port.DEAD_LETTERS, partition, offset, max_bytes=_READ_BYTES))[0]
+        letter = deadletters.decode(record.value, record.headers)
+        if letter.lane != self._settings.lane or letter.log_id != self._log.log_id:
+            return set()
+        return {addresses.Position(letter.offset, letter.ordinal, item) for item in letter.items}

@@ -1,0 +1,247 @@
+"""From log records to rows, on the lane's worker thread: decode, deduplicate, explode and map.
+
+Everything here is columns. A block is judged exactly once per assignment, in offset order; what is made of it afterwards
+(transform calls bounded in rows, slices, retries) uses that one verdict.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from penstock.batcher import settings as lane_settings
+from penstock.core import addresses, blocks, dedup, schema
+from penstock.core.batching import chunks
+from penstock.core.transform import spec, transform
+from penstock.log import port
+
+Index = npt.NDArray[np.int64]
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class BlockVerdict:
+    """What is known of one block after reading it: `transformed` events go on, the others are settled."""
+
+    offset: int
+    append_time_microseconds: int
+    producer: str
+    sequence: int
+    schema_fingerprint: str
+    events: int
+    duplicates: int
+    too_large: tuple[int, ...]
+    """Ordinals of events that make more rows than a batch may hold."""
+
+    @property
+    def transformed(self) -> int:
+        return self.events - self.duplicates - len(self.too_large)
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Group:
+    """Consecutive blocks of one partition, decoded and judged: the events that go on, and where each of them stands."""
+
+    log_id: str
+    partition: int
+    blocks: Sequence[BlockVerdict]
+    events: chunks.Events
+    table: pa.Table
+    lengths: Index
+    """Rows each event will make."""
+
+    def runs(self, most_rows: int) -> Iterator[tuple[int, int]]:
+        """Stretches [start, stop) of events, each making at most `most_rows` rows, but at least one event."""
+        total = np.cumsum(self.lengths)
+        start, events = 0, len(self.lengths)
+        while start < events:
+            before = int(total[start - 1]) if start else 0
+            stop = max(start + 1, int(np.searchsorted(total, before + most_rows, side="right")))
+            yield start, stop
+            start = stop
+
+    def stretch(self, start: int, stop: int) -> addresses.Range:
+        """The part of the log that events [start, stop) answer for; together the runs cover the whole group."""
+        first = self.blocks[0].offset
+        last = self.blocks[-1].offset + 1
+        begin = addresses.Position(first) if start == 0 else self.events.position(start)
+        end = addresses.Position(last) if stop == len(self.lengths) else self.events.position(stop)
+        return addresses.Range(self.log_id, self.partition, begin, end)
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Prepared:
+    """One transform call's outcome, with counts by block offset for the ledger."""
+
+    chunk: chunks.Chunk
+    failures: Sequence[spec.RowFailure]
+    counts: dict[int, RunCounts]
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class RunCounts:
+    """What one run did to one block. Each number has its own source; the ledger compares them."""
+
+    events: int
+    without_rows: int
+    made: int
+    filtered: int
+    other_lanes: int
+    rows: int
+    failed: int
+
+
+class Preparer:
+    """Not thread-safe: one instance per lane, used from the lane's one worker thread."""
+
+    def __init__(self, settings: lane_settings.LaneSettings, log_id: str) -> None:
+        self._settings, self._log_id = settings, log_id
+        self._transform = transform.Transform(
+            settings.transform,
+            memory_limit_bytes=settings.transform_memory_bytes,
+            time_limit_seconds=settings.transform_seconds,
+        )
+        self._arrow = _block_schema(settings.event_schema)
+        self._columns = self._needed()
+        self._tables: dict[int, dedup.DedupTable] = {}
+        self.stage_seconds = dict.fromkeys(("decode", "deduplicate", "transform"), 0.0)
+
+    def _needed(self) -> tuple[str, ...]:
+        names = list(self._transform.input_columns)
+        explode, deduplicate = self._settings.transform.explode, self._settings.deduplicate
+        names += [explode.field] if explode else []
+        names += deduplicate.key if deduplicate else []
+        return tuple(dict.fromkeys(names))
+
+    @property
+    def output_schema(self) -> pa.Schema:
+        """The rows' columns as the sink will see them."""
+        return self._transform.output_schema
+
+    @property
+    def tables(self) -> dict[int, dedup.DedupTable]:
+        """Deduplication tables by partition, for their gauges."""
+        return self._tables
+
+    def forget(self, partition: int) -> None:
+        """The partition is no longer ours; going on with its table later would judge blocks out of order."""
+        self._tables.pop(partition, None)
+
+    def remember(self, partition: int, records: Sequence[port.Record]) -> None:
+        """Rebuild the table from blocks before the lane's position; their verdicts were given long ago."""
+        if self._settings.deduplicate:
+            for record in records:
+                keys = self._decode(record, self._settings.deduplicate.key)
+                self._judge(partition, record.append_time_microseconds, keys)
+
+    def _table(self, partition: int) -> dedup.DedupTable:
+        told = self._settings.deduplicate
+        if partition not in self._tables and told:
+            made = dedup.DedupTable(window_microseconds=told.window_microseconds, max_events=told.max_events)
+            self._tables[partition] = made
+        return self._tables[partition]
+
+    def _judge(self, partition: int, appended: int, batch: pa.RecordBatch) -> npt.NDArray[np.bool_]:
+        told = self._settings.deduplicate
+        if not told:
+            return np.zeros(batch.num_rows, dtype=bool)
+        hashes = dedup.hash_keys([batch.column(name) for name in told.key])
+        return self._table(partition).judge(appended, hashes)
+
+    def _decode(self, record: port.Record, columns: Sequence[str]) -> pa.RecordBatch:
+        """Raises CorruptBlockError, BlockFormatError."""
+        batch = blocks.decode(record.value, record.headers, columns=columns)
+        return blocks.conform(batch, pa.schema([self._arrow.field(name) for name in columns]))
+
+    def read(self, partition: int, records: Sequence[port.Record]) -> Group:
+        """Decode and judge consecutive blocks of one partition. Raises CorruptBlockError, BlockFormatError."""
+        read = [self._read_block(partition, record) for record in records]
+        started = time.thread_time()
+        kept = np.concatenate([ordinals for _, _, ordinals, _ in read])
+        sizes = [len(ordinals) for _, _, ordinals, _ in read]
+        offsets = np.repeat(np.array([record.offset for record in records], dtype=np.int64), sizes)
+        table = pa.Table.from_batches([batch for _, batch, _, _ in read])
+        lengths = np.concatenate([lengths for _, _, _, lengths in read])
+        self.stage_seconds["decode"] += time.thread_time() - started
+        return Group(
+            log_id=self._log_id,
+            partition=partition,
+            blocks=[verdict for verdict, _, _, _ in read],
+            events=chunks.Events(offsets=offsets, ordinals=kept),
+            table=table,
+            lengths=lengths,
+        )
+
+    def _read_block(self, partition: int, record: port.Record) -> tuple[BlockVerdict, pa.RecordBatch, Index, Index]:
+        started = time.thread_time()
+        batch = self._decode(record, self._columns)
+        decoded = time.thread_time()
+        duplicate = self._judge(partition, record.append_time_microseconds, batch)
+        judged = time.thread_time()
+        self.stage_seconds["decode"] += decoded - started
+        self.stage_seconds["deduplicate"] += judged - decoded
+        lengths = self._lengths(batch)
+        too_large = ~duplicate & (lengths > self._settings.limits.rows)
+        going_on = ~duplicate & ~too_large
+        verdict = BlockVerdict(
+            offset=record.offset,
+            append_time_microseconds=record.append_time_microseconds,
+            producer=record.producer,
+            sequence=record.sequence,
+            schema_fingerprint=blocks.read_header(record.headers).fingerprint,
+            events=batch.num_rows,
+            duplicates=int(np.count_nonzero(duplicate)),
+            too_large=tuple(np.flatnonzero(too_large).tolist()),
+        )
+        ordinals = np.flatnonzero(going_on)
+        kept = batch if len(ordinals) == batch.num_rows else batch.filter(pa.array(going_on))
+        return verdict, kept, ordinals, lengths[ordinals]
+
+    def _lengths(self, batch: pa.RecordBatch) -> Index:
+        """Rows each event of a block makes: its array's length, by `whenEmpty` at least one."""
+        explode = self._settings.transform.explode
+        if not explode:
+            return np.ones(batch.num_rows, dtype=np.int64)
+        counted = pc.fill_null(pc.list_value_length(batch.column(explode.field)), 0)
+        lengths = np.asarray(counted.to_numpy(zero_copy_only=False), dtype=np.int64)
+        return np.maximum(lengths, 1) if explode.when_empty is spec.WhenEmpty.KEEP else lengths
+
+    def transform(self, group: Group, start: int, stop: int, born: float) -> Prepared:
+        """Run the query over events [start, stop) of a group."""
+        began = time.thread_time()
+        events = group.table.slice(start, stop - start).select(list(self._transform.input_columns))
+        numbered = events.append_column(spec.EVENT_COLUMN, pa.array(np.arange(stop - start, dtype=np.int32)))
+        made = self._transform.run(numbered)
+        self.stage_seconds["transform"] += time.thread_time() - began
+        places = chunks.Events(offsets=group.events.offsets[start:stop], ordinals=group.events.ordinals[start:stop])
+        chunk = chunks.Chunk(range=group.stretch(start, stop), rows=made.rows, events=places, born=born)
+        return Prepared(chunk=chunk, failures=made.failures, counts=_by_block(places, chunk, made))
+
+
+def _by_block(places: chunks.Events, chunk: chunks.Chunk, made: spec.Transformed) -> dict[int, RunCounts]:
+    if not len(places.offsets):
+        return {}
+    offsets, starts = np.unique(places.offsets, return_index=True)
+    rows = np.bincount(chunk.row_events, minlength=len(places.offsets))
+    failed = np.bincount([failure.event for failure in made.failures], minlength=len(places.offsets))
+    sums = [
+        np.add.reduceat(column.astype(np.int64), starts)
+        for column in (np.ones(len(rows)), (rows + failed) == 0, made.made, made.filtered, made.other_lanes, rows, failed)
+    ]
+    names = [field.name for field in dataclasses.fields(RunCounts)]
+    return {
+        int(offset): RunCounts(**dict(zip(names, (int(column[at]) for column in sums), strict=True)))
+        for at, offset in enumerate(offsets)
+    }
+
+
+def _block_schema(declared: schema.Schema) -> pa.Schema:
+    """The columns a block of this schema has, hidden ones included."""
+    hidden = [pa.field(blocks.ORIGINAL, pa.binary()), pa.field(blocks.RECEIVED_AT, pa.timestamp("us", tz="UTC"))]
+    declared_names = schema.arrow_schema(declared)
+    return pa.schema([*declared_names, *hidden])

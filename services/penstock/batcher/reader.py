@@ -1,0 +1,220 @@
+"""From the log into the open batch: one loop per lane, with the columnar work on the lane's worker thread.
+
+A block is judged once per assignment, in offset order. Going back means a new assignment: the deduplication table is then
+rebuilt from the blocks of its window before the lane's position.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import operator
+import time
+from collections.abc import Callable, Mapping, Sequence
+from concurrent import futures
+from typing import ParamSpec, TypeVar
+
+from penstock.batcher import accounts, dispatch, letters, prepare
+from penstock.batcher import settings as lane_settings
+from penstock.core import addresses, blocks, deadletters, ledger
+from penstock.log import port
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+_POLL_SECONDS = 0.5
+_HEADER_PAGE = 256
+_REBUILD_BYTES = 16 * 1024 * 1024
+
+
+class Reader:
+    """An `AssignmentListener` and the loop that reads. Used from the lane's event loop only."""
+
+    def __init__(
+        self,
+        settings: lane_settings.LaneSettings,
+        log: port.EventLog,
+        preparer: prepare.Preparer,
+        worker: futures.Executor,
+        lane_accounts: accounts.LaneAccounts,
+        dispatcher: dispatch.Dispatcher,
+        letter_writer: letters.LetterWriter,
+    ) -> None:
+        self._settings, self._log, self._preparer, self._worker = settings, log, preparer, worker
+        self._accounts, self._dispatcher, self._letters = lane_accounts, dispatcher, letter_writer
+        self._seeks: dict[int, int] = {}
+        self._running = asyncio.Event()
+        self._running.set()
+
+    def pause(self) -> None:
+        self._running.clear()
+
+    def resume(self) -> None:
+        self._running.set()
+
+    async def _on_worker(self, call: Callable[P, R], *arguments: P.args, **named: P.kwargs) -> R:
+        return await asyncio.get_running_loop().run_in_executor(self._worker, lambda: call(*arguments, **named))
+
+    # -- assignment
+
+    async def on_assigned(self, commits: Mapping[int, port.Commit | None]) -> None:
+        for partition, commit in commits.items():
+            await self._assign(partition, commit)
+
+    async def _assign(self, partition: int, commit: port.Commit | None) -> None:
+        if commit is None:
+            offset = self._seeks[partition] = await self._first_offset(partition)
+            metadata = ledger.LaneMetadata(start_offset=offset)
+        else:
+            offset, metadata = commit.offset, ledger.from_metadata(commit.metadata)
+        known = await self._remember(partition, offset, metadata.start_offset)
+        self._accounts.open(partition, accounts.PartitionAccounts(offset, metadata), known)
+
+    async def _first_offset(self, partition: int) -> int:
+        bounds = await self._log.bounds(port.EVENTS, partition)
+        return bounds.end if self._settings.start_from is lane_settings.StartFrom.NOW else bounds.start
+
+    async def _remember(self, partition: int, offset: int, lane_start: int) -> set[addresses.Position]:
+        """Rebuild what the verdicts below `offset` depend on; rows at or above it that have letters already."""
+        newest = await self._log.headers(port.EVENTS, partition, offset, limit=1)
+        since = newest[0].append_time_microseconds if newest else 0
+        self._preparer.forget(partition)
+        if self._settings.deduplicate and newest:
+            await self._rebuild(partition, await self._window_start(partition, offset, lane_start, since), offset)
+        return await self._letters.known(partition, since)
+
+    async def _window_start(self, partition: int, offset: int, lane_start: int, now_microseconds: int) -> int:
+        """The first offset that can matter for an event at `offset`: enough events back, or old enough, or the lane's start."""
+        told, events, before = self._settings.deduplicate, 0, offset
+        while told and before > lane_start:
+            page = await self._log.headers(port.EVENTS, partition, before, limit=_HEADER_PAGE)
+            for record in page:
+                too_old = record.append_time_microseconds < now_microseconds - told.window_microseconds
+                if record.offset < lane_start or events >= told.max_events or too_old:
+                    return before
+                events += blocks.read_header(record.headers).rows
+                before = record.offset
+            if not page:
+                break
+        return before
+
+    async def _rebuild(self, partition: int, start: int, end: int) -> None:
+        while start < end:
+            records = await self._log.read(port.EVENTS, partition, start, max_bytes=_REBUILD_BYTES)
+            wanted = [record for record in records if record.offset < end]
+            if not wanted:
+                return
+            await self._on_worker(self._preparer.remember, partition, wanted)
+            start = wanted[-1].offset + 1
+
+    async def on_revoked(self, partitions: Sequence[int]) -> None:
+        for partition in partitions:
+            self._dispatcher.drop(partition)
+            self._accounts.close(partition)
+            self._preparer.forget(partition)
+
+    # -- reading
+
+    async def run(self, subscription: port.Subscription) -> None:
+        """Read until cancelled. Raises OffsetOutOfRangeError on a gap, CorruptBlockError, BlockFormatError, LogError."""
+        while True:
+            await self._running.wait()
+            await self._dispatcher.room()
+            for partition, records in _by_partition(await self._poll(subscription)):
+                await self._take(partition, records)
+
+    async def _poll(self, subscription: port.Subscription) -> Sequence[port.Record]:
+        records = await subscription.poll(max_bytes=self._settings.poll_bytes, timeout_seconds=0.0)
+        if self._seeks:
+            # Assignment happens inside a poll; a lane that never committed begins where it was told to, not there.
+            return self._seek(subscription)
+        if not records:
+            self._dispatcher.nothing_unread = True
+            self._dispatcher.wake()
+            records = await subscription.poll(max_bytes=self._settings.poll_bytes, timeout_seconds=_POLL_SECONDS)
+        if records:
+            self._dispatcher.nothing_unread = False
+        return records
+
+    def _seek(self, subscription: port.Subscription) -> Sequence[port.Record]:
+        for partition, offset in self._seeks.items():
+            subscription.seek(partition, offset)
+        self._seeks = {}
+        return ()
+
+    async def _take(self, partition: int, records: Sequence[port.Record]) -> None:
+        fresh, lost = self._fresh(self._accounts[partition], records)
+        if not fresh:
+            return
+        group = await self._on_worker(self._preparer.read, partition, fresh)
+        for verdict in group.blocks:
+            self._accounts[partition].started(verdict, lost=lost[verdict.offset])
+        await self._refuse_large(group)
+        age = time.time() - group.blocks[0].append_time_microseconds / 1e6
+        born = time.monotonic() - max(0.0, age)
+        for start, stop in group.runs(self._settings.transform_rows):
+            await self._dispatcher.room()
+            await self._transform(group, start, stop, born)
+
+    def _fresh(
+        self, part: accounts.PartitionAccounts, records: Sequence[port.Record]
+    ) -> tuple[list[port.Record], dict[int, int]]:
+        """The blocks that are no re-sends, and how many blocks are missing before each."""
+        fresh, lost = [], {}
+        for record in records:
+            if part.is_resent(record.producer, record.sequence):
+                part.resent(record.offset)
+            else:
+                lost[record.offset] = part.missing_before(record.producer, record.sequence)
+                fresh.append(record)
+        return fresh, lost
+
+    async def _transform(self, group: prepare.Group, start: int, stop: int, born: float) -> None:
+        prepared = await self._on_worker(self._preparer.transform, group, start, stop, born)
+        self._accounts[group.partition].transformed(prepared.counts)
+        if prepared.chunk.rows.num_rows:
+            self._dispatcher.add(prepared.chunk)
+        if prepared.failures:
+            await self._refuse_rows(group.partition, prepared)
+
+    async def _refuse_rows(self, partition: int, prepared: prepare.Prepared) -> None:
+        failed = [
+            letters.Failed(
+                place=prepared.chunk.events.position(failure.event),
+                item=failure.item,
+                category=deadletters.Category.TRANSFORM_FAILED,
+                stage="transform",
+                code="ExpressionFailed",
+                message=failure.message,
+                expression=failure.expression,
+            )
+            for failure in prepared.failures
+        ]
+        await self._letters.write(partition, failed)
+        for offset, units in itertools.groupby(failed, key=lambda unit: unit.place.offset):
+            self._accounts[partition].rows_dead_lettered(offset, len(list(units)), refused_by_store=False)
+
+    async def _refuse_large(self, group: prepare.Group) -> None:
+        for verdict in group.blocks:
+            if not verdict.too_large:
+                continue
+            limit = self._settings.limits.rows
+            failed = [
+                letters.Failed(
+                    place=addresses.Position(verdict.offset, ordinal),
+                    item=None,
+                    category=deadletters.Category.TOO_LARGE,
+                    stage="transform",
+                    code="TooManyRows",
+                    message=f"the event makes more rows than one batch may hold ({limit}); "
+                    "raise batching.limits.rows or send smaller arrays",
+                )
+                for ordinal in verdict.too_large
+            ]
+            await self._letters.write(group.partition, failed)
+            self._accounts[group.partition].events_dead_lettered(verdict.offset, len(failed))
+
+
+def _by_partition(records: Sequence[port.Record]) -> list[tuple[int, list[port.Record]]]:
+    ordered = sorted(records, key=operator.attrgetter("partition", "offset"))
+    return [(partition, list(found)) for partition, found in itertools.groupby(ordered, operator.attrgetter("partition"))]

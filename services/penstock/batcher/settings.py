@@ -1,0 +1,74 @@
+"""What one lane is told at its start; read once, frozen."""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+
+from penstock.core import breaker, schema
+from penstock.core.batching import model
+from penstock.core.transform import spec
+
+
+class StartFrom(enum.Enum):
+    """Where a lane that never committed begins."""
+
+    EARLIEST = "Earliest"
+    NOW = "Now"
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Deduplicate:
+    """Event fields whose equality makes a duplicate, and how far back one is looked for."""
+
+    key: tuple[str, ...]
+    window_microseconds: int
+    max_events: int
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Retry:
+    initial_seconds: float = 0.2
+    maximum_seconds: float = 30.0
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class LaneSettings:
+    """One lane: the path from the log to one sink.
+
+    `transform_rows` bounds the rows one transform call may make (a single event may exceed it); `memory_bytes` bounds the
+    rows between the transform and the store, beyond which the lane stops reading.
+    """
+
+    namespace: str
+    pipeline: str
+    sink: str
+    revision: str
+    event_schema: schema.Schema
+    transform: spec.TransformSpec
+    table: str
+    model: model.WriteModel
+    limits: model.Limits
+    latency_objective_seconds: float
+    send_when_idle: bool = False
+    ordered: bool = False
+    deduplicate: Deduplicate | None = None
+    start_from: StartFrom = StartFrom.EARLIEST
+    retry: Retry = dataclasses.field(default_factory=Retry)
+    circuit: breaker.Settings = dataclasses.field(default_factory=breaker.Settings)
+    poll_bytes: int = 4 * 1024 * 1024
+    transform_rows: int = 200_000
+    memory_bytes: int = 256 * 1024 * 1024
+    transform_memory_bytes: int = 1024 * 1024 * 1024
+    transform_seconds: float = 60.0
+    commit_seconds: float = 0.2
+
+    @property
+    def lane(self) -> str:
+        """The lane's full name, which is also its consumer group and what landed ranges are kept under."""
+        return f"{self.namespace}/{self.pipeline}/{self.sink}"
+
+    @property
+    def labels(self) -> dict[str, str]:
+        """The labels of every lane metric."""
+        return {"pipeline": self.pipeline, "namespace": self.namespace, "sink": self.sink}

@@ -1,0 +1,124 @@
+"""Rows on their way into a batch, with enough of their origin to cut them anywhere between two events.
+
+A chunk is what one transform call made of a stretch of one partition: rows in address order and, per event that was
+transformed, the block it stands in and its ordinal there. Slicing a chunk slices the rows and the range together, so a
+batch's ranges always say exactly which part of the log its rows came from.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from penstock.core import addresses
+from penstock.core.transform import spec
+
+Index = npt.NDArray[np.int64]
+Mask = npt.NDArray[np.bool_]
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Events:
+    """Where the transformed events of one group stand: parallel arrays, ascending by (offset, ordinal)."""
+
+    offsets: Index
+    ordinals: Index
+
+    def position(self, event: int) -> addresses.Position:
+        return addresses.Position(int(self.offsets[event]), int(self.ordinals[event]))
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Chunk:
+    """Rows made from `range`, in address order, with the hidden columns of the transform still in them."""
+
+    range: addresses.Range
+    rows: pa.Table
+    events: Events
+    born: float
+    """Monotonic seconds at which the oldest block of the chunk was appended."""
+
+    @property
+    def row_events(self) -> npt.NDArray[np.int32]:
+        """The event of each row, as an index into `events`; ascending."""
+        return _integers(self.rows, spec.EVENT_COLUMN)
+
+    @property
+    def row_offsets(self) -> Index:
+        """The block offset of each row."""
+        return self.events.offsets[self.row_events]
+
+    def cut(self, rows: int) -> tuple[Chunk, Chunk | None]:
+        """The largest head of whole events with at most `rows` rows, but at least one event; and what remains.
+
+        Never called with 0 rows in the chunk.
+        """
+        events = self.row_events
+        if rows >= len(events):
+            return self, None
+        first_out = int(events[rows])
+        at = int(np.searchsorted(events, first_out, side="left"))
+        if at == 0:
+            at = int(np.searchsorted(events, first_out, side="right"))
+            if at == len(events):
+                return self, None
+            first_out = int(events[at])
+        return self._split(at, self.events.position(first_out))
+
+    def _split(self, at: int, place: addresses.Position) -> tuple[Chunk, Chunk]:
+        stretch = self.range
+        head = addresses.Range(stretch.log_id, stretch.partition, stretch.start, place)
+        tail = addresses.Range(stretch.log_id, stretch.partition, place, stretch.end)
+        return (
+            dataclasses.replace(self, range=head, rows=self.rows.slice(0, at)),
+            dataclasses.replace(self, range=tail, rows=self.rows.slice(at)),
+        )
+
+    def where(self, mask: Mask) -> Chunk:
+        """The rows `mask` says; the range stays, because the chunk still answers for all of it."""
+        return dataclasses.replace(self, rows=self.rows.filter(pa.array(mask)))
+
+    def inside(self, stretches: Iterable[addresses.Range]) -> Chunk:
+        """The rows whose event stands in one of the ranges."""
+        return self.where(self._standing_in(stretches))
+
+    def outside(self, stretches: Iterable[addresses.Range]) -> Chunk:
+        """The rows whose event stands in none of the ranges."""
+        return self.where(~self._standing_in(stretches))
+
+    def _standing_in(self, stretches: Iterable[addresses.Range]) -> Mask:
+        found = np.zeros(self.rows.num_rows, dtype=bool)
+        offsets, ordinals = self.row_offsets, self.events.ordinals[self.row_events]
+        for stretch in stretches:
+            if stretch.lane_key == self.range.lane_key:
+                found |= _within(offsets, ordinals, stretch)
+        return found
+
+    def places(self, rows: Sequence[int]) -> list[addresses.Position]:
+        """The addresses of single rows, by index."""
+        events, items = self.row_events, _integers(self.rows, spec.ITEM_COLUMN)
+        return [dataclasses.replace(self.events.position(int(events[row])), item=int(items[row])) for row in rows]
+
+    def at(self, places: set[addresses.Position]) -> Mask:
+        """Which rows stand at one of these addresses. Row by row: meant for the few that a crash left in doubt."""
+        return np.array([place in places for place in self.places(range(self.rows.num_rows))], dtype=bool)
+
+    def rows_by_block(self) -> dict[int, int]:
+        """Row counts by block offset."""
+        offsets, counts = np.unique(self.row_offsets, return_counts=True)
+        return dict(zip(offsets.tolist(), counts.tolist(), strict=True))
+
+
+def _within(offsets: Index, ordinals: Index, stretch: addresses.Range) -> Mask:
+    start, end = stretch.start, stretch.end
+    after = (offsets > start.offset) | ((offsets == start.offset) & (ordinals >= start.ordinal))
+    before = (offsets < end.offset) | ((offsets == end.offset) & (ordinals < end.ordinal))
+    return np.asarray(after & before)
+
+
+def _integers(table: pa.Table, column: str) -> npt.NDArray[np.int32]:
+    return np.asarray(table.column(column).to_numpy(), dtype=np.int32)

@@ -1,0 +1,102 @@
+"""The data directory of one pipeline on one machine: `./.penstock/<namespace>/<name>` unless `--data` says otherwise.
+
+log.db          the embedded log
+pipeline.json   the last accepted pipeline object, so that the rules on edits hold at the next start
+control.sock    where a running pipeline is talked to
+sinks/          journals and sockets of sinks
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import pathlib
+import tempfile
+
+from penstock.api import pipeline as api_pipeline
+
+DEFAULT_ROOT = pathlib.Path(".penstock")
+
+# sun_path holds 108 bytes on Linux, the final NUL included.
+_SOCKET_PATH_BYTES = 104
+
+
+class DirectoryError(Exception):
+    """No usable data directory; the message says which were looked at and what to do."""
+
+
+class DataDirectory:
+    """Paths only; nothing is created until `create`."""
+
+    def __init__(self, path: pathlib.Path) -> None:
+        self.path = path
+
+    @property
+    def log_path(self) -> pathlib.Path:
+        return self.path / "log.db"
+
+    @property
+    def sinks_path(self) -> pathlib.Path:
+        return self.path / "sinks"
+
+    @property
+    def _pinned_path(self) -> pathlib.Path:
+        return self.path / "pipeline.json"
+
+    @property
+    def control_address(self) -> str:
+        """gRPC address of the control socket."""
+        return f"unix:{self.socket('control')}"
+
+    def socket(self, name: str) -> pathlib.Path:
+        """A socket in the directory, or, where the path would be too long for one, in the temporary directory."""
+        inside = self.path.absolute() / f"{name}.sock"
+        if len(os.fsencode(inside)) <= _SOCKET_PATH_BYTES:
+            return inside
+        digest = hashlib.sha256(os.fsencode(self.path.resolve())).hexdigest()[:16]
+        return pathlib.Path(tempfile.gettempdir()) / f"penstock-{os.getuid()}-{digest}-{name}.sock"
+
+    def create(self) -> None:
+        """Make the directory, readable by its owner only: the log holds the events' own bytes."""
+        self.path.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self.sinks_path.mkdir(exist_ok=True, mode=0o700)
+
+    def pinned(self) -> api_pipeline.BatchPipeline | None:
+        """The last accepted pipeline object. Raises DirectoryError when it can't be read."""
+        if not self._pinned_path.exists():
+            return None
+        try:
+            return api_pipeline.BatchPipeline.model_validate_json(self._pinned_path.read_bytes())
+        except ValueError as error:
+            raise DirectoryError(
+                f"{self._pinned_path}: not a pipeline object this release can read; "
+                f"restore the file, or remove it to accept any edit ({error})"
+            ) from error
+
+    def pin(self, pipeline: api_pipeline.BatchPipeline) -> None:
+        """Remember what was accepted, in one step."""
+        written = self._pinned_path.with_suffix(".new")
+        with written.open("wb") as file:
+            file.write(pipeline.model_dump_json(by_alias=True, exclude_unset=True, indent=2).encode())
+            file.flush()
+            os.fsync(file.fileno())
+        written.replace(self._pinned_path)
+
+
+def default_for(namespace: str, name: str) -> DataDirectory:
+    """Where a pipeline of this name keeps its data unless told otherwise."""
+    return DataDirectory(DEFAULT_ROOT / namespace / name)
+
+
+def find(data: pathlib.Path | None, root: pathlib.Path = DEFAULT_ROOT) -> DataDirectory:
+    """The directory a command means: `data`, else the only one below `root`. Raises DirectoryError."""
+    if data is not None:
+        if not (data / "log.db").exists():
+            raise DirectoryError(f"{data}: no pipeline's data here (no log.db); name the directory that `penstock run` uses")
+        return DataDirectory(data)
+    found = sorted(path.parent for path in root.glob("*/*/log.db"))
+    if len(found) == 1:
+        return DataDirectory(found[0])
+    if not found:
+        raise DirectoryError(f"no pipeline has run here yet (looked in {root}/); start one with `penstock run`, or give --data")
+    raise DirectoryError(f"several pipelines have run here, choose one with --data: {', '.join(map(str, found))}")
