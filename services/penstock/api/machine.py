@@ -1,0 +1,125 @@
+"""What one machine does with a pipeline object that was written for a cluster.
+
+What only a cluster can do (replicas, service accounts) is named once and ignored. What would change where events come from
+or where rows go is refused, unless the person who starts the pipeline says what to do instead.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from penstock.api import base, log, pipeline, sinks, stores
+from penstock.core import errors
+
+_LOG_REMEDY = "Start with --log embedded to use a log on this machine instead."
+
+
+def one_machine_problems(described: pipeline.BatchPipeline) -> list[errors.Problem]:
+    """Why the pipeline, after `apply_overrides`, can't run on one machine; empty where it can."""
+    return [*_source_problems(described), *_log_problems(described), *_sink_problems(described)]
+
+
+def ignored_fields(described: pipeline.BatchPipeline) -> list[str]:
+    """The fields that were written and that mean nothing on one machine."""
+    spec = described.spec
+    ignored = [f"spec.{name}" for name in ("serviceAccountName", "pods", "updates") if _is_set(spec, name)]
+    if spec.source.ingest and _is_set(spec.source.ingest, "replicas"):
+        ignored.append("spec.source.ingest.replicas")
+    return ignored + [f"spec.sinks[{index}].replicas" for index, sink in enumerate(spec.sinks) if _is_set(sink, "replicas")]
+
+
+def apply_overrides(
+    described: pipeline.BatchPipeline, log_type: str | None, targets: Mapping[str, str]
+) -> pipeline.BatchPipeline:
+    """The pipeline with the log, and the sinks by name, that were asked for on the command line.
+
+    `log_type` is "embedded"; a target is "duckdb:PATH" or "files:FOLDER". Raises InvalidPipelineError for any other, and for
+    a sink that isn't there. A DuckDB target takes over the name of a database's table; else the table has the sink's name.
+    """
+    problems = list(_override_problems(described, log_type, targets))
+    if problems:
+        raise errors.InvalidPipelineError(problems)
+    changed: dict[str, Any] = {}
+    if log_type is not None:
+        retention = described.spec.log.retention if described.spec.log else log.Retention()
+        changed["log"] = log.Log(type="Embedded", retention=retention)
+    if targets:
+        changed["sinks"] = tuple(_retargeted(sink, targets.get(sink.name)) for sink in described.spec.sinks)
+    return described.model_copy(update={"spec": described.spec.model_copy(update=changed)})
+
+
+def _is_set(part: base.Model, alias: str) -> bool:
+    fields = type(part).model_fields
+    return any((fields[name].alias or name) == alias for name in part.model_fields_set)
+
+
+def _source_problems(described: pipeline.BatchPipeline) -> Iterator[errors.Problem]:
+    source = described.spec.source
+    if source.type != "Ingest":
+        yield errors.Problem(
+            field="spec.source.type",
+            value=source.type,
+            message="can't be read on one machine",
+            remedy="Use source type Ingest and send the events, with `penstock send` or over HTTP or gRPC.",
+        )
+
+
+def _log_problems(described: pipeline.BatchPipeline) -> Iterator[errors.Problem]:
+    chosen = described.spec.log
+    if chosen is not None and chosen.type == "Kafka":
+        message = "needs a cluster; one machine has a log of its own"
+        yield errors.Problem(field="spec.log.type", value="Kafka", message=message, remedy=_LOG_REMEDY)
+
+
+def _sink_problems(described: pipeline.BatchPipeline) -> Iterator[errors.Problem]:
+    for index, sink in enumerate(described.spec.sinks):
+        remedy = f"Start with --sink {sink.name}=duckdb:{sink.name}.duckdb or --sink {sink.name}=files:{sink.name}/ instead."
+        if sink.type not in ("DuckDB", "Files"):
+            message = "can't be written on one machine; DuckDB and Files can"
+            yield errors.Problem(field=f"spec.sinks[{index}].type", value=sink.type, message=message, remedy=remedy)
+        elif sink.files is not None and not sink.files.url.startswith("file://"):
+            message = "can't be written on one machine; file:// can"
+            yield errors.Problem(field=f"spec.sinks[{index}].files.url", value=sink.files.url, message=message, remedy=remedy)
+
+
+def _override_problems(
+    described: pipeline.BatchPipeline, log_type: str | None, targets: Mapping[str, str]
+) -> Iterator[errors.Problem]:
+    if log_type not in (None, "embedded"):
+        message, remedy = "is not a log that one machine has", "Use --log embedded."
+        yield errors.Problem(field="--log", value=log_type or "", message=message, remedy=remedy)
+    names = [sink.name for sink in described.spec.sinks]
+    for name, target in targets.items():
+        kind, _, place = target.partition(":")
+        if name not in names:
+            remedy = f"Sinks here: {', '.join(names)}."
+            yield errors.Problem(field="--sink", value=name, message="names a sink that isn't in the pipeline", remedy=remedy)
+        if kind not in ("duckdb", "files") or not place or any(character.isspace() for character in place):
+            message, remedy = "is not a place one machine can write to", f"Use {name}=duckdb:FILE or {name}=files:FOLDER."
+            yield errors.Problem(field="--sink", value=f"{name}={target}", message=message, remedy=remedy)
+
+
+def _retargeted(sink: sinks.Sink, target: str | None) -> sinks.Sink:
+    if target is None:
+        return sink
+    kind, _, place = target.partition(":")
+    changed: dict[str, Any] = dict.fromkeys(("click_house", "postgres", "kafka", "files", "duckdb", "http", "custom"))
+    if kind == "duckdb":
+        changed |= {"type": "DuckDB", "duckdb": stores.DuckDB(path=place, table=_table(sink))}
+    else:
+        partition = sink.files.partition if sink.files else ()
+        changed |= {"type": "Files", "files": stores.Files(url=_url(place), partition=partition)}
+    # What the object says about tables and pods was said about the other store.
+    return sink.model_copy(update=changed | {"table_policy": None})
+
+
+def _table(sink: sinks.Sink) -> str | base.NameTemplate:
+    with_table = sink.duckdb or sink.click_house or sink.postgres
+    return with_table.table if with_table else sink.name.replace("-", "_")
+
+
+def _url(place: str) -> str:
+    if place.startswith("file://"):
+        return place
+    return f"file://{place}" if place.startswith("/") else f"file://./{place.removeprefix('./')}"
