@@ -80,9 +80,10 @@ def intersect(wanted: Iterable[Range], landed: Iterable[Range]) -> list[Range]:
     return merge(common for want in wanted for have in known if (common := want.intersect(have)))
 
 
-def subtract(wanted: Iterable[Range], landed: Sequence[Range]) -> list[Range]:
+def subtract(wanted: Iterable[Range], landed: Iterable[Range]) -> list[Range]:
     """What of `wanted` is not in `landed`, merged."""
-    return [rest for want in merge(wanted) for rest in _without(want, merge(landed))]
+    known = merge(landed)
+    return [rest for want in merge(wanted) for rest in _without(want, known)]
 
 
 def _without(want: Range, landed: Sequence[Range]) -> Iterator[Range]:

@@ -1,0 +1,155 @@
+"""What is kept of an event or row that cannot be landed, and how it is written.
+
+The id is made from the failed unit's address and the lane alone, so a crash between writing a letter and committing the
+offset writes the same letter again and readers collapse the two. A record's value is the original bytes as they came; all
+else is in its headers, where tools for the log show it without knowing Penstock.
+"""
+
+from __future__ import annotations
+
+import enum
+import hashlib
+import re
+from collections.abc import Iterable, Mapping, Sequence
+
+import msgspec
+
+from penstock.core import addresses
+
+VERSION = 1
+MAX_TEXT_CHARACTERS = 4_000
+MAX_FINGERPRINT_CHARACTERS = 200
+
+
+class DeadLetterError(ValueError):
+    """A record that is not a dead letter this release can read; the message names the header."""
+
+
+class Unit(enum.Enum):
+    """What failed: the whole event, or one row of it while its neighbours go on."""
+
+    EVENT = "Event"
+    ROW = "Row"
+
+
+class Category(enum.Enum):
+    MALFORMED = "Malformed"
+    SCHEMA_MISMATCH = "SchemaMismatch"
+    TOO_LARGE = "TooLarge"
+    TRANSFORM_FAILED = "TransformFailed"
+    SINK_REJECTED = "SinkRejected"
+    UNCLASSIFIED = "Unclassified"
+
+    @property
+    def unit(self) -> Unit:
+        """The first three are found before there are rows."""
+        return Unit.EVENT if self in (Category.MALFORMED, Category.SCHEMA_MISMATCH, Category.TOO_LARGE) else Unit.ROW
+
+
+class OriginalFormat(enum.Enum):
+    """JSON: the event's own bytes. ARROW: it came in as columns, and this is the row rendered as JSON."""
+
+    JSON = "Json"
+    ARROW = "Arrow"
+
+
+class DeadLetter(msgspec.Struct, frozen=True, kw_only=True):
+    """One letter. `items` are the failed item ordinals, empty when the unit is the event.
+
+    Times are microseconds since the epoch; `attempt` is 1 for a first letter; every replay adds one.
+    """
+
+    id: str
+    lane: str
+    namespace: str
+    pipeline: str
+    sink: str
+    log_id: str
+    partition: int
+    offset: int
+    ordinal: int
+    items: tuple[int, ...]
+    unit: Unit
+    stage: str
+    category: Category
+    code: str
+    message: str
+    expression: str
+    fingerprint: str
+    original: bytes
+    original_format: OriginalFormat
+    received_at_microseconds: int
+    append_time_microseconds: int
+    failed_at_microseconds: int
+    schema_fingerprint: str
+    revision: str
+    traceparent: str
+    attempt: int
+
+
+def letter_id(address: addresses.Address, lane: str, items: Sequence[int]) -> str:
+    """32 hexadecimal digits, the same for ever. `items` alone say which rows; the address's own item is not looked at."""
+    place = address.position
+    unit = [address.log_id, address.partition, place.offset, place.ordinal, sorted(set(items)), lane]
+    return hashlib.blake2b(msgspec.json.encode(unit), digest_size=16).hexdigest()
+
+
+# A quote inside a word is an apostrophe; one before a word, inside a quoted value, belongs to the value ('O'Brien').
+_VALUES = re.compile(
+    r"""(?<!\w)'(?:[^'\\]|\\.|''|'(?=\w))*'(?!\w)"""
+    r"""|(?<!\w)"(?:[^"\\]|\\.|""|"(?=\w))*"(?!\w)"""
+    r"""|`[^`]*`"""
+    r"""|\b[0-9a-fA-F]{8}-(?:[0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}\b|\b(?=[a-fA-F]*\d)[0-9a-fA-F]{12,}\b"""
+    r"""|[-+]?\b\d[\w.:+-]*""",
+    re.DOTALL,
+)
+_FINGERPRINTED_CHARACTERS = 1_000
+
+
+def fingerprint(category: Category, message: str) -> str:
+    """The message with numbers and quoted values taken out, so that one cause has one fingerprint; at most 200 characters."""
+    words = " ".join(_VALUES.sub("?", message[:_FINGERPRINTED_CHARACTERS]).split())
+    return f"{category.value}: {words}"[:MAX_FINGERPRINT_CHARACTERS]
+
+
+_PREFIX = "penstock.dead-letter."
+_HEADERS = {name: _PREFIX + name.replace("_", "-") for name in DeadLetter.__struct_fields__ if name != "original"}
+_VERSION_HEADER = _PREFIX + "version"
+
+
+def encode(letter: DeadLetter) -> tuple[bytes, dict[str, bytes]]:
+    """The record's value and headers. Texts over MAX_TEXT_CHARACTERS are cut: a letter must always be writable."""
+    headers = {_VERSION_HEADER: str(VERSION).encode()}
+    for name, header in _HEADERS.items():
+        headers[header] = _to_bytes(getattr(letter, name))
+    return letter.original, headers
+
+
+def decode(value: bytes, headers: Mapping[str, bytes]) -> DeadLetter:
+    """The inverse of `encode`. Raises DeadLetterError."""
+    version = headers.get(_VERSION_HEADER, b"").decode(errors="replace")
+    if version != str(VERSION):
+        raise DeadLetterError(f"{_VERSION_HEADER}: found {version!r}, this release reads {VERSION}")
+    if missing := [header for header in _HEADERS.values() if header not in headers]:
+        raise DeadLetterError(f"{missing[0]}: missing")
+    try:
+        fields = {name: _from_bytes(name, headers[header]) for name, header in _HEADERS.items()}
+        return msgspec.convert({**fields, "original": value}, DeadLetter, strict=False)
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        raise DeadLetterError(f"a dead letter with a damaged header: {error}") from error
+
+
+def collapse(letters: Iterable[DeadLetter]) -> list[DeadLetter]:
+    """Equal ids once, as the last of them says, in the order in which the ids first appear."""
+    return list({letter.id: letter for letter in letters}.values())
+
+
+def _to_bytes(value: object) -> bytes:
+    if isinstance(value, tuple):
+        return msgspec.json.encode(value)
+    text = value.value if isinstance(value, enum.Enum) else value
+    return str(text)[:MAX_TEXT_CHARACTERS].encode(errors="backslashreplace")
+
+
+def _from_bytes(name: str, value: bytes) -> object:
+    return msgspec.json.decode(value) if name == "items" else value.decode()

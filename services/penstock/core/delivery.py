@@ -1,0 +1,76 @@
+"""What a lane hands to a sink, and what the sink answers.
+
+Both ends of `penstock.v1.Sink` speak in these values: the batcher's client and the server in front of a store. They stand
+in core because neither end may import the other.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+from collections.abc import Sequence
+
+import pyarrow as pa
+
+from penstock.core import addresses, results
+
+
+class Identity(enum.Enum):
+    """What keeps a retried range from landing twice; chosen per table (docs/delivery.md)."""
+
+    NONE = "None"
+    TRANSACTIONAL = "Transactional"
+    TOKEN = "Token"  # noqa: S105 - an identity, not a credential
+    MANIFEST = "Manifest"
+    ROW_KEY = "RowKey"
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Description:
+    """What holds on one table. `max_concurrency` 0 means no bound of the sink's own."""
+
+    identity: Identity
+    identity_reason: str
+    max_concurrency: int
+    preferred_rows: int
+    preferred_bytes: int
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Watermark:
+    """Everything below `position` is finished for good, in every table of the lane."""
+
+    log_id: str
+    partition: int
+    position: addresses.Position
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class SinkBatch:
+    """One piece of a batch: rows of one table, made from `ranges`, in address order."""
+
+    lane: str
+    table: str
+    ranges: Sequence[addresses.Range]
+    token: str
+    finished_below: Sequence[Watermark]
+    key_columns: Sequence[str]
+    rows: pa.Table
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class WriteResult:
+    """What happened. Exactly one holds: rows written; `already_landed` or `rejected` not empty and nothing written."""
+
+    written: int = 0
+    already_landed: Sequence[addresses.Range] = ()
+    rejected: Sequence[results.RejectedRow] = ()
+
+
+class WriteFailedError(Exception):
+    """A description or write that failed as a whole. `timed_out`: its deadline passed, so it may have landed all the same."""
+
+    def __init__(self, failure: results.Failure, *, timed_out: bool = False) -> None:
+        super().__init__(f"{failure.code}: {failure.message}")
+        self.failure = failure
+        self.timed_out = timed_out
