@@ -8,6 +8,10 @@ from __future__ import annotations
 
 import dataclasses
 import enum
+import hashlib
+import json
+
+import pyarrow as pa
 
 
 class FieldType(enum.Enum):
@@ -68,3 +72,67 @@ class Schema:
     fields: tuple[Field, ...]
     unknown_fields: UnknownFields = UnknownFields.KEEP
     whole_event: bool = False
+
+
+TYPE_METADATA = b"penstock.type"
+"""Key of the Arrow field metadata that tells text which holds JSON or a UUID from any other text."""
+
+_MARKED = (FieldType.JSON, FieldType.UUID)
+
+_PLAIN_TYPES: dict[FieldType, pa.DataType] = {
+    FieldType.STRING: pa.string(),
+    FieldType.BOOLEAN: pa.bool_(),
+    FieldType.INT32: pa.int32(),
+    FieldType.INT64: pa.int64(),
+    FieldType.FLOAT64: pa.float64(),
+    FieldType.DATE: pa.date32(),
+    FieldType.TIMESTAMP: pa.timestamp("us", tz="UTC"),
+    FieldType.UUID: pa.string(),
+    FieldType.BYTES: pa.binary(),
+    FieldType.JSON: pa.string(),
+}
+
+
+def arrow_type(field: Field) -> pa.DataType:
+    """The type of the field's column in a block. UUIDs are canonical lower-case text: engines cast it, stores take it."""
+    if field.type is FieldType.DECIMAL:
+        return pa.decimal128(field.precision, field.scale)
+    if field.type is FieldType.LIST:
+        if field.element is None:
+            raise ValueError(f"field {field.name!r}: a List needs an element")
+        return pa.list_(arrow_field(dataclasses.replace(field.element, name="item")))
+    if field.type is FieldType.STRUCT:
+        return pa.struct([arrow_field(member) for member in field.fields])
+    return _PLAIN_TYPES[field.type]
+
+
+def arrow_field(field: Field) -> pa.Field:
+    """Always nullable, also when required: what is required may change while older blocks wait in the log."""
+    metadata = {TYPE_METADATA: field.type.value.encode()} if field.type in _MARKED else None
+    return pa.field(field.name, arrow_type(field), metadata=metadata)
+
+
+def arrow_schema(schema: Schema) -> pa.Schema:
+    """The declared columns in their declared order, without the columns that every block adds (core.blocks)."""
+    return pa.schema([arrow_field(field) for field in schema.fields])
+
+
+def fingerprint(schema: Schema) -> str:
+    """16 hex digits naming the shape of the columns: equal exactly when names, order and types are.
+
+    How events are read into the columns (path, coerce, format, required) does not change the shape. The digest is over
+    canonical JSON of our own words, so no library's or interpreter's rendering is in it.
+    """
+    shape = json.dumps([_shape(field) for field in schema.fields], separators=(",", ":"), ensure_ascii=True)
+    return hashlib.sha256(shape.encode("ascii")).hexdigest()[:16]
+
+
+def _shape(field: Field) -> list[object]:
+    inner: list[object] = []
+    if field.type is FieldType.DECIMAL:
+        inner = [field.precision, field.scale]
+    elif field.type is FieldType.LIST and field.element is not None:
+        inner = [_shape(dataclasses.replace(field.element, name="item"))]
+    elif field.type is FieldType.STRUCT:
+        inner = [_shape(member) for member in field.fields]
+    return [field.name, field.type.value, *inner]

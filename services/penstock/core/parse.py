@@ -1,0 +1,138 @@
+"""Events' JSON documents into the declared columns, with an exact refusal for each one that does not fit.
+
+A block of faultless events is read in bulk. One that is not is cut into parts until the faulty ones stand in a few small
+parts, which are read one event at a time, so neighbours of a bad event land and the bad one is named. Both ways of reading
+accept the same events and make the same values; the exact one (parsing.exact) is the definition.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from penstock.core import blocks, octets
+from penstock.core import schema as schemas
+from penstock.core.parsing import bulk, convert, exact, rejection
+
+Code = rejection.Code
+Rejection = rejection.Rejection
+
+_PARTS = 8
+_FEW = 24
+"""Below this many events a further bulk read costs about as much as reading them one by one."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Parsed:
+    """The accepted events in their order, and the refused ones by index.
+
+    `accepted` holds the index of each row's document. `exact_events` counts the events that were read one by one.
+    """
+
+    batch: pa.RecordBatch
+    accepted: npt.NDArray[np.int64]
+    rejected: tuple[Rejection, ...]
+    exact_events: int
+
+
+class EventParser:
+    """Reads documents under one schema. Raises ValueError at once if the schema's paths contradict each other."""
+
+    def __init__(self, schema: schemas.Schema, max_event_bytes: int) -> None:
+        self._max_event_bytes = max_event_bytes
+        self._columns = schemas.arrow_schema(schema)
+        self._bulk = bulk.BulkReader(schema)
+        self._exact = exact.ExactReader(schema)
+        self.batch_schema: pa.Schema = self._columns.append(pa.field(blocks.ORIGINAL, pa.binary()))
+
+    def parse(self, documents: Sequence[bytes] | pa.BinaryArray) -> Parsed:
+        """One document is one event. The columns are the declared ones and `_original`."""
+        originals = documents if isinstance(documents, pa.BinaryArray) else pa.array(documents, pa.binary())
+        reading = _Reading(self._bulk, self._exact, self._columns)
+        for start, stop in self._stretches(originals, reading):
+            reading.read(originals, start, stop)
+        return reading.result(originals, self.batch_schema)
+
+    def _stretches(self, originals: pa.BinaryArray, reading: _Reading) -> Iterator[tuple[int, int]]:
+        """What lies between the events that are too large, in lengths that the bulk reader takes."""
+        lengths = octets.lengths(originals)
+        start = 0
+        for large in [*np.flatnonzero(lengths > self._max_event_bytes).tolist(), len(originals)]:
+            for first in range(start, large, bulk.MOST_EVENTS):
+                yield first, min(first + bulk.MOST_EVENTS, large)
+            if large < len(originals):
+                reading.refuse(large, self._too_large(int(lengths[large])))
+            start = large + 1
+
+    def _too_large(self, size: int) -> rejection.RefusedError:
+        limit = self._max_event_bytes
+        reason = f"{size:,} bytes, the limit is {limit:,}"
+        return rejection.RefusedError(Code.TOO_LARGE, "", reason, "send it in parts, or raise source.ingest.maxEventBytes")
+
+
+class _Reading:
+    """One call of `parse` under way: what has been accepted and refused so far, in order."""
+
+    def __init__(self, bulk_reader: bulk.BulkReader, exact_reader: exact.ExactReader, columns: pa.Schema) -> None:
+        self._bulk, self._exact, self._columns = bulk_reader, exact_reader, columns
+        self._batches: list[pa.RecordBatch] = []
+        self._accepted: list[npt.NDArray[np.int64]] = []
+        self._rejected: list[Rejection] = []
+        self._exact_events = 0
+
+    def read(self, originals: pa.BinaryArray, start: int, stop: int) -> None:
+        """Events `start` to `stop`, in bulk if they all allow it."""
+        try:
+            self._accept(self._bulk.read(originals.slice(start, stop - start)), range(start, stop))
+        except convert.NotPlainError:
+            if stop - start <= _FEW:
+                self._read_one_by_one(originals, start, stop)
+            else:
+                step = -(-(stop - start) // _PARTS)
+                for first in range(start, stop, step):
+                    self.read(originals, first, min(first + step, stop))
+
+    def refuse(self, index: int, why: rejection.RefusedError) -> None:
+        self._rejected.append(why.at(index))
+
+    def result(self, originals: pa.BinaryArray, schema: pa.Schema) -> Parsed:
+        columns = pa.concat_batches(self._batches or [exact.batch([], self._columns)])
+        accepted = np.concatenate(self._accepted) if self._accepted else np.zeros(0, np.int64)
+        kept = originals if len(accepted) == len(originals) else originals.take(pa.array(accepted))
+        return Parsed(
+            batch=pa.RecordBatch.from_arrays([*columns.columns, kept], schema=schema),
+            accepted=accepted,
+            rejected=tuple(self._rejected),
+            exact_events=self._exact_events,
+        )
+
+    def _accept(self, batch: pa.RecordBatch, indices: Sequence[int]) -> None:
+        self._batches.append(batch)
+        self._accepted.append(np.asarray(indices, np.int64))
+
+    def _read_one_by_one(self, originals: pa.BinaryArray, start: int, stop: int) -> None:
+        self._exact_events += stop - start
+        rows: list[exact.Values] = []
+        indices: list[int] = []
+        for index in range(start, stop):
+            try:
+                rows.append(self._exact.read(originals[index].as_py()))
+                indices.append(index)
+            except rejection.RefusedError as why:
+                self.refuse(index, why)
+            except exact.TooDeepError:
+                self._accept(exact.batch(rows, self._columns), indices)
+                rows, indices = [], []
+                self._read_deep(originals, index)
+        self._accept(exact.batch(rows, self._columns), indices)
+
+    def _read_deep(self, originals: pa.BinaryArray, index: int) -> None:
+        """Only the bulk reader follows any depth, so alone it decides on such an event."""
+        try:
+            self._accept(self._bulk.read(originals.slice(index, 1)), [index])
+        except convert.NotPlainError:
+            self.refuse(index, rejection.malformed("nested too deep, or malformed within a deep nest", "send flatter events"))

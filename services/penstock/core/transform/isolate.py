@@ -1,0 +1,180 @@
+"""Running the queries of a plan, and finding the rows that make them fail, so that all others land.
+
+When a call fails on data, one more query asks every row, inside TRY, which of its expressions fails; what is left runs again
+without those rows. Where that does not help (too slow, too large, a fault of the engine) the rows are halved until the ones
+that fail stand alone. Only a row that fails alone is ever given up. With f failing rows among n that is at most 3 + f·(2 +
+variables) short calls in the first way, and 2·f·log2(n) + 1 calls in the second, each no longer than the time limit.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from penstock.core.transform import compile as compiler
+from penstock.core.transform import engine, sources
+
+MOST_MESSAGES = 1_000
+"""Failing rows of one call that are run alone for a message of their own; further ones get their expression's first."""
+
+_BLAME = "blame"
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """What the queries say of some rows: the main query's result, and `why` (FILTERED, OTHER_LANE, 0) for each row asked."""
+
+    result: pa.Table
+    asked: npt.NDArray[np.int32]
+    why: npt.NDArray[np.uint8] | None
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class FailedRow:
+    """A row that fails alone: its index, the place of the expression in the pipeline, the engine's words."""
+
+    row: int
+    path: str
+    message: str
+
+
+class Queries:
+    """A plan's prepared queries on one engine; a second one, opened at the first failure, finds the expression at fault."""
+
+    def __init__(self, plan: compiler.Plan, *, memory_limit_bytes: int, time_limit_seconds: float) -> None:
+        self._plan = plan
+        self._memory_limit_bytes, self._time_limit_seconds = memory_limit_bytes, time_limit_seconds
+        self._engine = self._open(share_work=True)
+        self._engine.prepare(compiler.MAIN, plan.main_sql)
+        if plan.count_sql:
+            self._engine.prepare(compiler.COUNT, plan.count_sql)
+        self._critic: engine.Engine | None = None
+
+    def _open(self, *, share_work: bool) -> engine.Engine:
+        return engine.Engine(
+            self._plan.engine_schema,
+            memory_limit_bytes=self._memory_limit_bytes,
+            time_limit_seconds=self._time_limit_seconds,
+            share_work=share_work,
+        )
+
+    def close(self) -> None:
+        self._engine.close()
+        if self._critic:
+            self._critic.close()
+
+    def run(self, table: pa.Table) -> tuple[list[Answer], list[FailedRow]]:
+        """Answers that together cover every row but the failed ones; no two speak of one row."""
+        try:
+            return [self._ask(table)], []
+        except engine.DataError:
+            return self._without_the_guilty(table)
+        except engine.LimitError:
+            return self._halved(table)
+
+    def _ask(self, table: pa.Table) -> Answer:
+        result = self._engine.run(compiler.MAIN, table)
+        counted = self._engine.run(compiler.COUNT, table) if self._plan.count_sql else None
+        why = counted.column("why").to_numpy() if counted is not None else None
+        return Answer(result=result, asked=table.column(sources.ROW).to_numpy(), why=why)
+
+    def _without_the_guilty(self, table: pa.Table) -> tuple[list[Answer], list[FailedRow]]:
+        try:
+            guilty = self._blame(table)
+        except engine.QueryError:
+            return self._halved(table)
+        innocent = table.filter(pa.array(guilty < 0))
+        if len(innocent) == len(table):
+            return self._halved(table)
+        answers, failed = self._asked(innocent)
+        more, condemned = self._heard(table, guilty)
+        return answers + more, failed + condemned
+
+    def _asked(self, table: pa.Table) -> tuple[list[Answer], list[FailedRow]]:
+        try:
+            return [self._ask(table)], []
+        except engine.QueryError:
+            return self._halved(table)
+
+    def _heard(self, table: pa.Table, guilty: npt.NDArray[np.int64]) -> tuple[list[Answer], list[FailedRow]]:
+        """Each blamed row by itself, for its message; one that does not fail alone is answered like any other."""
+        answers: list[Answer] = []
+        failed: list[FailedRow] = []
+        first: dict[int, FailedRow] = {}
+        for count, place in enumerate(np.flatnonzero(guilty >= 0).tolist()):
+            step = int(guilty[place])
+            if count >= MOST_MESSAGES and step in first:
+                row = int(table.column(sources.ROW)[place].as_py())
+                failed.append(dataclasses.replace(first[step], row=row))
+                continue
+            heard = self._alone(table.slice(place, 1), [self._plan.steps[step]])
+            if isinstance(heard, Answer):
+                answers.append(heard)
+                continue
+            failed.append(heard)
+            first.setdefault(step, heard)
+        return answers, failed
+
+    def _halved(self, table: pa.Table) -> tuple[list[Answer], list[FailedRow]]:
+        if len(table) <= 1:
+            heard = [self._alone(table.slice(at, 1), self._plan.steps) for at in range(len(table))]
+            return [one for one in heard if isinstance(one, Answer)], [one for one in heard if isinstance(one, FailedRow)]
+        middle = len(table) // 2
+        answers, failed = self.run(table.slice(0, middle))
+        more, worse = self.run(table.slice(middle))
+        return answers + more, failed + worse
+
+    def _alone(self, row: pa.Table, suspects: Sequence[compiler.Step]) -> Answer | FailedRow:
+        try:
+            return self._ask(row)
+        except engine.QueryError as error:
+            step, message = self._fault(row, suspects) or self._fault(row, self._plan.steps) or (None, str(error))
+        words = sources.in_our_words(message, self._plan.engine_sources)
+        path = step.path if step else "spec.transform"
+        return FailedRow(row=int(row.column(sources.ROW)[0].as_py()), path=path, message=words)
+
+    def _fault(self, row: pa.Table, suspects: Sequence[compiler.Step]) -> tuple[compiler.Step, str] | None:
+        """The first of the expressions that fails on this row, or the innermost variable that is to blame for it."""
+        for step in suspects:
+            if message := self._complaint(row, step):
+                inner = [self._plan.variables[name] for name in self._plan.variables if name in step.uses]
+                return next(((cause, told) for cause in inner if (told := self._complaint(row, cause))), (step, message))
+        return None
+
+    def _complaint(self, row: pa.Table, step: compiler.Step) -> str:
+        try:
+            critic = self._judge()
+            critic.prepare("suspect", engine.select([f"({step.sql}) AS suspect"]))
+            critic.run("suspect", row)
+        except engine.QueryError as error:
+            return str(error)
+        return ""
+
+    def _blame(self, table: pa.Table) -> npt.NDArray[np.int64]:
+        """For each row the number of the first step that fails on it, or -1."""
+        found = self._judge().run(_BLAME, table).column("step")
+        return np.asarray(found.to_numpy(), dtype=np.int64)
+
+    def _judge(self) -> engine.Engine:
+        if self._critic is None:
+            self._critic = self._open(share_work=False)
+            self._critic.prepare(_BLAME, blame_sql(self._plan))
+        return self._critic
+
+
+def blame_sql(plan: compiler.Plan) -> str:
+    """The query that asks each row which step fails on it; a row the filter drops is asked nothing more."""
+    cases = " ".join(_cases(plan))
+    return engine.select([f"CASE {cases} ELSE -1 END AS step"])
+
+
+def _cases(plan: compiler.Plan) -> Iterator[str]:
+    for number, step in enumerate(plan.steps):
+        # A struct is never NULL itself, so TRY gives NULL exactly when the expression inside fails.
+        yield f"WHEN TRY(struct_pack(value := ({step.sql}))) IS NULL THEN {number}"
+        if step is plan.dropped:
+            yield f"WHEN {step.sql} THEN -1"
