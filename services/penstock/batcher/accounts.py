@@ -169,6 +169,8 @@ class LaneAccounts:
         self._log_id = log_id
         self._partitions: dict[int, PartitionAccounts] = {}
         self._known: dict[int, set[addresses.Position]] = {}
+        self.inherited = ledger.Counts()
+        """What earlier processes had counted when this one took over."""
 
     def __getitem__(self, partition: int) -> PartitionAccounts:
         return self._partitions[partition]
@@ -176,6 +178,7 @@ class LaneAccounts:
     def open(self, partition: int, opened: PartitionAccounts, known_letters: set[addresses.Position]) -> None:
         """A partition was assigned; `known_letters` are rows that had a dead letter before this process started."""
         self._partitions[partition], self._known[partition] = opened, known_letters
+        self.inherited = self.inherited + opened.settled
 
     def close(self, partition: int) -> None:
         """A partition was revoked: what is open there is read again by its next owner."""

@@ -18,7 +18,6 @@ from penstock.core.batching import builder, chunks, model
 from penstock.telemetry import metrics
 
 _WAITED_SECONDS = 0.002
-_CIRCUIT_LOOK_SECONDS = 0.25
 _LATENCIES_KEPT = 512
 
 
@@ -33,7 +32,7 @@ class Dispatcher:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._settings, self._lander, self._circuit, self._clock = settings, lander, circuit, clock
-        self._builder = builder.Builder(settings.model, settings.limits, send_when_idle=settings.send_when_idle)
+        self._builder = builder.Builder(settings.write_model, settings.limits, send_when_idle=settings.send_when_idle)
         self._level, self._sums = model.StoreLevel(), model.WriteSums()
         self._slots = self._wanted_slots(0)
         self._writing: dict[asyncio.Task[None], builder.Batch] = {}
@@ -49,7 +48,9 @@ class Dispatcher:
         self.latencies: list[float] = []
 
     def _wanted_slots(self, most: int) -> int:
-        wanted = 1 if self._settings.ordered else min(self._settings.model.wanted_concurrency, self._settings.limits.concurrency)
+        wanted = (
+            1 if self._settings.ordered else min(self._settings.write_model.wanted_concurrency, self._settings.limits.concurrency)
+        )
         return max(1, min(wanted, most) if most else wanted)
 
     def bound(self, max_concurrency: int) -> None:
@@ -125,6 +126,10 @@ class Dispatcher:
     def slots(self) -> int:
         return self._slots
 
+    @property
+    def slots_in_use(self) -> int:
+        return len(self._writing)
+
     # -- the loop
 
     async def run(self) -> None:
@@ -148,11 +153,13 @@ class Dispatcher:
             if not isinstance(due, builder.Reason):
                 return None if math.isinf(due) else max(0.0, due - now)
             self._due_since = now if self._due_since is None else self._due_since
-            if self._paused or len(self._writing) >= self._slots:
+            if self._paused or len(self._writing) >= self._slots or self._is_probing():
                 return None
-            if not self._circuit.allow(now):
-                return max(0.01, self._circuit.retry_in_seconds(now)) if not self._writing else _CIRCUIT_LOOK_SECONDS
             self._dispatch(due, now)
+
+    def _is_probing(self) -> bool:
+        """While the circuit is not closed one batch finds out whether the store is back, and the open one goes on growing."""
+        return self._circuit.state is not breaker.State.CLOSED and bool(self._writing)
 
     def _due(self, now: float) -> builder.Reason | float:
         if self._draining and self.nothing_unread and self._builder.rows:

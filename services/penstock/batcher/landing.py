@@ -29,6 +29,7 @@ _log = structlog.get_logger()
 
 _HIDDEN = (spec.EVENT_COLUMN, spec.ITEM_COLUMN, spec.TABLE_COLUMN)
 _CONFIG_RETRY_SECONDS = 10.0
+_CIRCUIT_LOOK_SECONDS = 0.25
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,12 +48,15 @@ def pieces(batch: builder.Batch, table: str) -> list[Piece]:
     """The batch by table, derived from the rows alone so that a retry makes the same ones."""
     if spec.TABLE_COLUMN not in batch.chunks[0].rows.column_names:
         return [Piece(table=table, parts=batch.chunks)]
-    names = sorted({name for chunk in batch.chunks for name in pc.unique(chunk.rows.column(spec.TABLE_COLUMN)).to_pylist()})
-    return [Piece(table=name, parts=[_of_table(chunk, name) for chunk in batch.chunks]) for name in names]
+    found: set[str] = set()
+    for chunk in batch.chunks:
+        found.update(str(name) for name in pc.unique(chunk.rows.column(spec.TABLE_COLUMN)).to_pylist())
+    return [Piece(table=name, parts=[_of_table(chunk, name) for chunk in batch.chunks]) for name in sorted(found)]
 
 
 def _of_table(chunk: chunks.Chunk, table: str) -> chunks.Chunk:
-    return dataclasses.replace(chunk, rows=chunk.rows.filter(pc.equal(chunk.rows.column(spec.TABLE_COLUMN), table)))
+    mine = pc.equal(chunk.rows.column(spec.TABLE_COLUMN), pa.scalar(table))
+    return chunk.where(mine.to_numpy())
 
 
 class Lander:
@@ -82,6 +86,7 @@ class Lander:
     async def _land_piece(self, piece: Piece, ranges: Sequence[addresses.Range]) -> float:
         attempt, seconds = 0, 0.0
         while piece.rows:
+            await self._permission()
             began = self._clock()
             generation = self._circuit.generation
             try:
@@ -95,6 +100,11 @@ class Lander:
             self.failure = None
             piece, ranges = await self._settle(piece, ranges, result)
         return seconds
+
+    async def _permission(self) -> None:
+        """Wait until the circuit lets a write through."""
+        while not self._circuit.allow(self._clock()):
+            await asyncio.sleep(min(_CIRCUIT_LOOK_SECONDS, max(0.01, self._circuit.retry_in_seconds(self._clock()))))
 
     async def _write(self, piece: Piece, ranges: Sequence[addresses.Range]) -> delivery.WriteResult:
         hidden = [name for name in _HIDDEN if name in piece.parts[0].rows.column_names]

@@ -47,7 +47,7 @@ class Lane:
         self._worker = futures.ThreadPoolExecutor(1, thread_name_prefix=f"lane-{settings.sink}")
         self.accounts = accounts.LaneAccounts(log.log_id)
         self._letters = letters.LetterWriter(settings, log)
-        self.circuit = breaker.Breaker(settings.circuit, random=random.random)
+        self.circuit = breaker.Breaker(settings.circuit, random=random.random, mode=settings.circuit_mode)
         self._lander = landing.Lander(settings, client, self._letters, self.circuit, self.accounts)
         self.dispatcher = dispatch.Dispatcher(settings, self._lander, self.circuit)
         self._tasks: list[asyncio.Task[None]] = []
@@ -178,8 +178,14 @@ class Lane:
 
 def _as_failure(error: Exception) -> results.Failure:
     codes: dict[type[Exception], tuple[str, str]] = {
-        port.OffsetOutOfRangeError: ("LogGap", "what is missing is lost; `penstock skip` goes on after it and counts it"),
-        blocks.CorruptBlockError: ("CorruptBlock", "restore the log, or `penstock skip` the block, which counts it as lost"),
+        port.OffsetOutOfRangeError: (
+            "LogGap",
+            "what is missing can't be read again; docs/delivery.md says how to go on after it",
+        ),
+        blocks.CorruptBlockError: (
+            "CorruptBlock",
+            "restore the log from a copy; docs/delivery.md says how to go on without the block",
+        ),
         blocks.BlockFormatError: ("BlockFormat", "run a release that reads this block format"),
         ledger.MetadataError: ("CommitMetadata", "run the release that wrote it or a newer one"),
     }

@@ -47,7 +47,7 @@ class LaneSettings:
     event_schema: schema.Schema
     transform: spec.TransformSpec
     table: str
-    model: model.WriteModel
+    write_model: model.WriteModel
     limits: model.Limits
     latency_objective_seconds: float
     send_when_idle: bool = False
@@ -56,6 +56,7 @@ class LaneSettings:
     start_from: StartFrom = StartFrom.EARLIEST
     retry: Retry = dataclasses.field(default_factory=Retry)
     circuit: breaker.Settings = dataclasses.field(default_factory=breaker.Settings)
+    circuit_mode: breaker.Mode = breaker.Mode.AUTO
     poll_bytes: int = 4 * 1024 * 1024
     transform_rows: int = 200_000
     memory_bytes: int = 256 * 1024 * 1024

@@ -2,64 +2,17 @@
 
 from __future__ import annotations
 
-import dataclasses
-import enum
-from collections.abc import Sequence
 from typing import Protocol
 
 import pyarrow as pa
 
-from penstock.core import addresses, results
+from penstock.core import delivery, results
 
-
-class Identity(enum.Enum):
-    """What keeps a retried range from landing twice; chosen per table (docs/delivery.md)."""
-
-    NONE = "None"
-    TRANSACTIONAL = "Transactional"
-    TOKEN = "Token"  # noqa: S105 - an identity, not a credential
-    MANIFEST = "Manifest"
-    ROW_KEY = "RowKey"
-
-
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class Description:
-    """What holds on one table. `max_concurrency` 0 means no bound of the sink's own."""
-
-    identity: Identity
-    identity_reason: str
-    max_concurrency: int
-    preferred_rows: int
-    preferred_bytes: int
-
-
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class Watermark:
-    log_id: str
-    partition: int
-    position: addresses.Position
-
-
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class SinkBatch:
-    """One piece of a batch: rows of one table, made from `ranges`, in address order."""
-
-    lane: str
-    table: str
-    ranges: Sequence[addresses.Range]
-    token: str
-    finished_below: Sequence[Watermark]
-    key_columns: Sequence[str]
-    rows: pa.Table
-
-
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class WriteResult:
-    """What happened. Exactly one holds: rows written; `already_landed` or `rejected` not empty and nothing written."""
-
-    written: int = 0
-    already_landed: Sequence[addresses.Range] = ()
-    rejected: Sequence[results.RejectedRow] = ()
+Identity = delivery.Identity
+Description = delivery.Description
+Watermark = delivery.Watermark
+SinkBatch = delivery.SinkBatch
+WriteResult = delivery.WriteResult
 
 
 class SinkError(Exception):
@@ -71,7 +24,11 @@ class SinkError(Exception):
 
 
 class SinkWriter(Protocol):
-    """One destination. `write` may run concurrently up to `Description.max_concurrency`; nothing is called after `close`."""
+    """One destination. `write` may run concurrently up to `Description.max_concurrency`; nothing is called after `close`.
+
+    A call that is cancelled while it waits for its turn leaves nothing behind; once it has begun it ends, one way or the
+    other, before the cancellation goes on.
+    """
 
     async def describe(self, lane: str, table: str, schema: pa.Schema) -> Description:
         """Check (and where the table policy says so create) the table. Raises SinkError: config or outage."""

@@ -1,0 +1,129 @@
+"""What a lane says of itself: the `LaneStatus` message, and the gauges and counters that follow from the same numbers."""
+
+from __future__ import annotations
+
+import statistics
+
+from penstock.batcher import lane as lanes
+from penstock.core import breaker, ledger
+from penstock.telemetry import metrics
+from penstock.v1 import control_pb2
+
+_CIRCUIT_GAUGE = {breaker.State.CLOSED: 0, breaker.State.HALF_OPEN: 1, breaker.State.OPEN: 2}
+_EVENT_OUTCOMES = {
+    "read": "read",
+    "duplicate": "duplicates",
+    "dead_lettered": "dead_lettered_events",
+    "transformed": "transformed",
+    "lost": "lost",
+}
+_ROW_OUTCOMES = {
+    "made": "made",
+    "filtered": "filtered",
+    "other_lanes": "other_lanes",
+    "written": "written",
+    "dead_lettered": "dead_lettered_rows",
+}
+
+
+class Reporter:
+    """Reports one lane. Counters are fed with what changed since the last report, so a label lookup costs per report only."""
+
+    def __init__(self, lane: lanes.Lane) -> None:
+        self._lane = lane
+        self._counted = ledger.Counts()
+        self._stages: dict[str, float] = {}
+        self._evicted = 0
+
+    async def report(self) -> control_pb2.LaneStatus:
+        """The lane as it is now; exports the same numbers."""
+        lane = self._lane
+        events, oldest = await lane.lag()
+        totals, rows_in_flight = lane.accounts.totals(), lane.dispatcher.rows_in_flight
+        unexplained = totals.unexplained(events_in_flight=lane.accounts.events_in_flight, rows_in_flight=rows_in_flight)
+        self._export_counts(totals)
+        self._export_gauges(events, oldest, unexplained)
+        failure = lane.failure
+        return control_pb2.LaneStatus(
+            sink=lane.settings.sink,
+            state=lane.state.value,
+            message=f"{failure.code}: {failure.message}; {failure.remedy}" if failure else lane.circuit.reason,
+            delivery=self._delivery(),
+            lag=control_pb2.Lag(events=events, oldest_unread_seconds=oldest),
+            circuit=lane.circuit.state.value,
+            batching=self._batching(),
+            ledger=_ledger(totals, lane.accounts.events_in_flight, rows_in_flight, unexplained),
+            flushes={reason.value: count for reason, count in lane.dispatcher.flushes.items() if count},
+            dead_letters=totals.dead_lettered_events + totals.dead_lettered_rows,
+        )
+
+    def _delivery(self) -> control_pb2.Delivery:
+        described = self._lane.delivery
+        if described is None:
+            return control_pb2.Delivery()
+        mode = "AtLeastOnce" if described.identity.value == "None" else "EffectivelyOnce"
+        return control_pb2.Delivery(mode=mode, reason=described.identity_reason)
+
+    def _batching(self) -> control_pb2.Batching:
+        dispatcher = self._lane.dispatcher
+        told, batches = dispatcher.write_model, sum(dispatcher.flushes.values())
+        latencies = sorted(dispatcher.latencies)
+        p99 = statistics.quantiles(latencies, n=100)[98] if len(latencies) > 1 else sum(latencies)
+        return control_pb2.Batching(
+            rows=told.target_rows,
+            linger_seconds=told.close_line(dispatcher.open_rows, dispatcher.level),
+            concurrency=dispatcher.slots,
+            level=dispatcher.level,
+            batches=batches,
+            mean_rows=dispatcher.rows_dispatched / batches if batches else 0.0,
+            latency_p99_seconds=p99,
+        )
+
+    def _export_counts(self, totals: ledger.Counts) -> None:
+        labels = self._lane.settings.labels
+        before = self._counted if self._counted.read else self._lane.accounts.inherited
+        for counter, outcomes in ((metrics.LANE_EVENTS, _EVENT_OUTCOMES), (metrics.LANE_ROWS, _ROW_OUTCOMES)):
+            for outcome, name in outcomes.items():
+                # A partition that was revoked takes its counts along; a counter only ever grows.
+                grown = max(0, getattr(totals, name) - getattr(before, name))
+                counter.labels(**labels, outcome=outcome).inc(grown)
+        self._counted = totals
+        for stage, seconds in self._lane.preparer.stage_seconds.items():
+            metrics.LANE_STAGE_SECONDS.labels(**labels, stage=stage).inc(seconds - self._stages.get(stage, 0.0))
+            self._stages[stage] = seconds
+
+    def _export_gauges(self, events: int, oldest: float, unexplained: int) -> None:
+        lane, labels = self._lane, self._lane.settings.labels
+        metrics.LANE_LAG_EVENTS.labels(**labels).set(events)
+        metrics.LANE_LAG_SECONDS.labels(**labels).set(oldest)
+        metrics.LANE_UNEXPLAINED.labels(**labels).set(unexplained)
+        metrics.CIRCUIT_STATE.labels(**labels).set(_CIRCUIT_GAUGE[lane.circuit.state])
+        metrics.STORE_LEVEL.labels(**labels).set(lane.dispatcher.level)
+        metrics.SLOTS.labels(**labels, kind="limit").set(lane.dispatcher.slots)
+        metrics.SLOTS.labels(**labels, kind="in_use").set(lane.dispatcher.slots_in_use)
+        tables = lane.preparer.tables.values()
+        metrics.DEDUP_IDS.labels(**labels).set(sum(table.remembered for table in tables))
+        metrics.DEDUP_BYTES.labels(**labels).set(sum(table.memory_bytes for table in tables))
+        evicted = sum(table.evicted for table in tables)
+        metrics.DEDUP_EVICTED.labels(**labels).inc(max(0, evicted - self._evicted))
+        self._evicted = evicted
+
+
+def _ledger(totals: ledger.Counts, events_in_flight: int, rows_in_flight: int, unexplained: int) -> control_pb2.Ledger:
+    return control_pb2.Ledger(
+        events_read=totals.read,
+        events_duplicate=totals.duplicates,
+        events_dead_lettered=totals.dead_lettered_events,
+        events_transformed=totals.transformed,
+        events_without_rows=totals.without_rows,
+        events_in_flight=events_in_flight,
+        events_lost=totals.lost,
+        rows_made=totals.made,
+        rows_filtered=totals.filtered,
+        rows_other_lanes=totals.other_lanes,
+        rows_written=totals.written,
+        rows_dead_lettered=totals.dead_lettered_rows,
+        rows_in_flight=rows_in_flight,
+        resent_blocks=totals.resent_blocks,
+        unexplained=unexplained,
+    )

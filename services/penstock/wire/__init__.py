@@ -1,0 +1,1 @@
+"""Core values ↔ penstock.v1 messages, for both ends of a call."""
