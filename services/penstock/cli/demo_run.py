@@ -1,0 +1,220 @@
+"""The demo's processes: a pipeline and a sender beside it, started, watched, and killed where a test wants that.
+
+Both are the commands a user has, `penstock run` and `penstock send`; nothing here reaches into them but over the control
+socket.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+import json
+import os
+import pathlib
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+import types
+from typing import Any
+
+import pyarrow as pa
+from pyarrow import ipc
+
+from penstock.cli import control, exits
+from penstock.machine import directory
+from penstock.v1 import control_pb2
+
+EXAMPLE = pathlib.Path(__file__).resolve().parents[3] / "examples" / "flights"
+
+_START_SECONDS = 60.0
+_CALL_SECONDS = 10.0
+_QUERY_SECONDS = 60.0
+_STOP_SECONDS = 60.0
+
+
+class DemoError(Exception):
+    """The demo can't go on; the message says why and shows the end of the log that tells more."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Summary:
+    """What a run came to; written to build/demo/summary.json."""
+
+    events: int
+    rejected: int
+    duplicates: int
+    rows: int
+    filtered: int
+    written: int
+    dead_lettered: int
+    unexplained: int
+    lost: int
+    seconds: float
+    cpu_seconds: float
+    query_matches: bool
+
+
+def example(module: str) -> types.ModuleType:
+    """A module of the example: `flights` has the events, the query and the right answer, `archive` the source."""
+    if not EXAMPLE.is_dir():
+        raise DemoError(f"the demo runs from a checkout: {EXAMPLE} is not there")
+    if str(EXAMPLE) not in sys.path:
+        sys.path.insert(0, str(EXAMPLE))
+    return importlib.import_module(module)
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+class DemoRun:
+    """One run in `directory`, which is emptied first. `close` ends what is still running."""
+
+    def __init__(self, build: pathlib.Path, events: pathlib.Path) -> None:
+        shutil.rmtree(build / "run", ignore_errors=True)
+        self._path, self._events = build / "run", events
+        self._path.mkdir(parents=True)
+        self._ports = {door: free_port() for door in ("http", "grpc", "metrics")}
+        self.data = directory.DataDirectory(self._path / "data")
+        self._pipeline: subprocess.Popen[bytes] | None = None
+        self._sender: subprocess.Popen[bytes] | None = None
+        self._cpu_before = 0.0
+        self._last: control_pb2.StatusResponse | None = None
+
+    def _spawn(self, name: str, *arguments: str) -> subprocess.Popen[bytes]:
+        with (self._path / f"{name}.log").open("ab") as log, (self._path / f"{name}.out").open("wb") as out:
+            return subprocess.Popen(  # noqa: S603 - our own command with our own arguments
+                [sys.executable, "-m", "penstock.cli.main", *arguments],
+                cwd=self._path,
+                stdin=subprocess.DEVNULL,
+                stdout=out,
+                stderr=log,
+                env={**os.environ, "PYTHONUNBUFFERED": "1"},
+            )
+
+    # -- the pipeline
+
+    def start_pipeline(self) -> None:
+        """Return when it answers. Raises DemoError."""
+        doors = [f"--{door}=127.0.0.1:{port}" for door, port in self._ports.items()]
+        self._pipeline = self._spawn("pipeline", "run", str(EXAMPLE / "pipeline.yaml"), f"--data={self.data.path.name}", *doors)
+        deadline = time.monotonic() + _START_SECONDS
+        while self.status() is None:
+            if self._pipeline.poll() is not None or time.monotonic() > deadline:
+                raise DemoError(f"the pipeline did not start:\n{self.log_tail('pipeline')}")
+            time.sleep(0.05)
+
+    def kill_pipeline(self) -> None:
+        """kill -9, and wait until it is gone."""
+        if self._last:
+            self._cpu_before += self._last.cpu_seconds
+        if self._pipeline:
+            self._pipeline.kill()
+            self._pipeline.wait()
+
+    def stop_pipeline(self) -> int:
+        """Ctrl-C, as a user would; the exit code."""
+        if self._pipeline is None or self._pipeline.poll() is not None:
+            return 0
+        self._pipeline.send_signal(signal.SIGINT)
+        return self._pipeline.wait(timeout=_STOP_SECONDS)
+
+    def status(self) -> control_pb2.StatusResponse | None:
+        """What the pipeline says of itself, None while it does not answer."""
+        try:
+            with control.connected(self.data) as stub:
+                self._last = stub.Status(control_pb2.StatusRequest(), timeout=_CALL_SECONDS)
+        except (control.NotRunningError, exits.Unreachable):
+            return None
+        return self._last
+
+    def query(self, sql: str) -> pa.Table:
+        """Ask the landed table."""
+        with control.connected(self.data) as stub:
+            chunks = list(stub.Query(control_pb2.QueryRequest(sql=sql), timeout=_QUERY_SECONDS))
+        return ipc.open_stream(b"".join(chunk.chunk for chunk in chunks)).read_all()
+
+    def dead_letters(self) -> str:
+        """What `penstock dlq ls` says."""
+        shown = subprocess.run(  # noqa: S603 - our own command with our own arguments
+            [sys.executable, "-m", "penstock.cli.main", "dlq", "ls", f"--data={self.data.path}", "--limit=5"],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        return shown.stdout + shown.stderr
+
+    # -- the sender
+
+    def start_sender(self) -> None:
+        target = f"--to=127.0.0.1:{self._ports['grpc']}"
+        self._sender = self._spawn(
+            "sender", "send", str(self._events), target, "--cursor=cursor.json", "--batch=200", "-o", "json"
+        )
+
+    def kill_sender(self) -> None:
+        if self._sender:
+            self._sender.kill()
+            self._sender.wait()
+
+    @property
+    def sender_done(self) -> bool:
+        return self._sender is not None and self._sender.poll() is not None
+
+    @property
+    def sent(self) -> dict[str, Any]:
+        """The sender's own totals, after it is done. Raises DemoError when it gave up."""
+        text = (self._path / "sender.out").read_text()
+        if not text.strip():
+            raise DemoError(f"the sender gave up:\n{self.log_tail('sender')}")
+        told: dict[str, Any] = json.loads(text)
+        return told
+
+    # -- the end
+
+    def is_settled(self, status: control_pb2.StatusResponse | None) -> bool:
+        """Whether all that was acknowledged has its outcome."""
+        if status is None or not self.sender_done:
+            return False
+        return all(not lane.lag.events and not lane.ledger.rows_in_flight for lane in status.lanes)
+
+    @property
+    def cpu_seconds(self) -> float:
+        """CPU of all pipeline processes of this run, as far as they were seen."""
+        return self._cpu_before + (self._last.cpu_seconds if self._last else 0.0)
+
+    def log_tail(self, name: str, lines: int = 20) -> str:
+        return "\n".join((self._path / f"{name}.log").read_text(errors="replace").splitlines()[-lines:])
+
+    def close(self) -> None:
+        """End both processes, gently first."""
+        if self._sender and self._sender.poll() is None:
+            self.kill_sender()
+        try:
+            self.stop_pipeline()
+        except subprocess.TimeoutExpired:
+            self.kill_pipeline()
+
+
+def summarize(run: DemoRun, status: control_pb2.StatusResponse, *, seconds: float, matches: bool) -> Summary:
+    """The figures of a settled run."""
+    ledger = status.lanes[0].ledger
+    return Summary(
+        events=ledger.events_read,
+        rejected=int(run.sent["rejected"]),
+        duplicates=ledger.events_duplicate,
+        rows=ledger.rows_made,
+        filtered=ledger.rows_filtered,
+        written=ledger.rows_written,
+        dead_lettered=ledger.rows_dead_lettered + ledger.events_dead_lettered,
+        unexplained=ledger.unexplained,
+        lost=ledger.events_lost,
+        seconds=round(seconds, 2),
+        cpu_seconds=round(run.cpu_seconds, 2),
+        query_matches=matches,
+    )

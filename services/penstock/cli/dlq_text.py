@@ -1,0 +1,147 @@
+"""Dead letters as text: a table and a page for people, JSON for scripts.
+
+Messages and originals come from outside, so nothing in them may reach the terminal as an escape sequence or as markup.
+"""
+
+from __future__ import annotations
+
+import base64
+import collections
+import dataclasses
+import datetime
+import sys
+from collections.abc import Sequence
+
+import msgspec
+import rich.console
+import rich.table
+import rich.text
+
+from penstock.core import deadletters
+
+_SHOWN_ID_CHARACTERS = 12
+_PIPE_COLUMNS = 200
+_TIMES = ("received_at", "append_time", "failed_at")
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Listing:
+    """`letters` are the newest of those that match, newest first and without originals; `counts` are of all that match."""
+
+    letters: Sequence[deadletters.DeadLetter]
+    counts: collections.Counter[str]
+    unreadable: Sequence[str]
+    filtered: bool
+
+
+def print_listing(listing: Listing) -> None:
+    console = _console()
+    if listing.letters:
+        console.print(_table(listing.letters))
+    console.print(rich.text.Text(closing(listing)))
+    for line in listing.unreadable[:3]:
+        console.print(rich.text.Text(f"not readable by this release: {safe(line)}"))
+    if listing.letters:
+        console.print(rich.text.Text(f"next: penstock dlq show {listing.letters[0].id[:_SHOWN_ID_CHARACTERS]}"))
+
+
+def closing(listing: Listing) -> str:
+    """The line under the table: how many there are of which category."""
+    total = listing.counts.total()
+    unreadable = f" · {len(listing.unreadable):,} not readable" if listing.unreadable else ""
+    if not total:
+        return ("no dead letters match" if listing.filtered else "no dead letters") + unreadable
+    by_category = " · ".join(f"{category} {count:,}" for category, count in listing.counts.most_common())
+    shown = f"{len(listing.letters):,} of {total:,}" if len(listing.letters) < total else f"{total:,}"
+    return f"{shown} dead letter{'' if total == 1 else 's'}: {by_category}{unreadable}"
+
+
+def print_letter(letter: deadletters.DeadLetter) -> None:
+    """Every field that holds something, then the original event."""
+    console = _console()
+    grid = rich.table.Table.grid(padding=(0, 2))
+    for name, value in _fields(letter).items():
+        if value not in ("", [], None):
+            grid.add_row(name.replace("_", " "), rich.text.Text(safe(_plain(value)), overflow="fold"))
+    console.print(grid)
+    console.print(rich.text.Text(f"\noriginal ({len(letter.original):,} bytes, {letter.original_format.value})"))
+    console.print(rich.text.Text("\n".join(map(safe, _pretty(letter.original).splitlines())), overflow="fold"))
+
+
+def as_json_line(letter: deadletters.DeadLetter) -> str:
+    """A listed letter: all but its original."""
+    return msgspec.json.encode(_fields(letter)).decode()
+
+
+def as_json(letter: deadletters.DeadLetter) -> str:
+    """A whole letter. `original` is the event where its bytes are JSON, else null; `original_base64` are its bytes always."""
+    whole = {
+        **_fields(letter),
+        "original": _parsed(letter.original),
+        "original_base64": base64.b64encode(letter.original).decode(),
+    }
+    return msgspec.json.format(msgspec.json.encode(whole), indent=2).decode()
+
+
+def safe(text: str) -> str:
+    """On one line, with everything a terminal would act on written out."""
+    return "".join(character if character.isprintable() else ascii(character)[1:-1] for character in text)
+
+
+def _console() -> rich.console.Console:
+    return rich.console.Console(markup=False, highlight=False, emoji=False, width=None if sys.stdout.isatty() else _PIPE_COLUMNS)
+
+
+def _table(letters: Sequence[deadletters.DeadLetter]) -> rich.table.Table:
+    table = rich.table.Table(box=None, pad_edge=False, header_style="bold")
+    for name in ("id", "time", "category", "sink", "address", "expression"):
+        table.add_column(name, no_wrap=True)
+    table.add_column("message", overflow="fold", ratio=1)
+    for letter in letters:
+        cells = (
+            letter.id[:_SHOWN_ID_CHARACTERS],
+            _time(letter.failed_at_microseconds)[:19].replace("T", " "),
+            letter.category.value,
+            letter.sink,
+            _place(letter),
+            letter.expression,
+            letter.message,
+        )
+        table.add_row(*(rich.text.Text(safe(cell)) for cell in cells))
+    return table
+
+
+def _place(letter: deadletters.DeadLetter) -> str:
+    """Partition/offset/ordinal, and the items where rows failed and not the event."""
+    items = f"/{','.join(map(str, letter.items))}" if letter.items else ""
+    return f"{letter.partition}/{letter.offset}/{letter.ordinal}{items}"
+
+
+def _fields(letter: deadletters.DeadLetter) -> dict[str, object]:
+    fields: dict[str, object] = msgspec.to_builtins(letter, builtin_types=(bytes,))
+    del fields["original"]
+    times = {name: fields.pop(f"{name}_microseconds") for name in _TIMES}
+    return {**fields, **{name: _time(value) if isinstance(value, int) else "" for name, value in times.items()}}
+
+
+def _time(microseconds: int) -> str:
+    return (datetime.datetime(1970, 1, 1) + datetime.timedelta(microseconds=microseconds)).isoformat(
+        timespec="microseconds"
+    ) + "Z"
+
+
+def _plain(value: object) -> str:
+    return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+
+
+def _parsed(original: bytes) -> object:
+    try:
+        return msgspec.Raw(original) if msgspec.json.decode(original) is not None else None
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return None
+
+
+def _pretty(original: bytes) -> str:
+    if _parsed(original) is None:
+        return original.decode(errors="backslashreplace")
+    return msgspec.json.format(original, indent=2).decode()

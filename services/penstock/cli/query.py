@@ -1,0 +1,107 @@
+"""`penstock query`: SQL over the landed table, whether the pipeline runs or not."""
+
+from __future__ import annotations
+
+import contextlib
+import pathlib
+import typing
+import warnings
+from collections.abc import Iterator
+
+import click
+import duckdb
+import pyarrow as pa
+from pyarrow import ipc
+
+from penstock.api import pipeline as api_pipeline
+from penstock.api import sinks as api_sinks
+from penstock.cli import control, exits, result_text
+from penstock.machine import directory
+from penstock.v1 import control_pb2
+
+_TIMEOUT_SECONDS = 300.0
+
+EPILOG = """\b
+Examples:
+  penstock query 'SELECT count(*) FROM clicks'
+  penstock query 'SELECT type, count(*) AS n FROM clicks GROUP BY type' -o csv
+  penstock query 'SELECT * FROM clicks LIMIT 5' --data .penstock/web/clickstream --sink warehouse -o json
+
+\b
+Exit codes:
+  0 answered · 1 the SQL can't run · 3 there is nothing to ask
+"""
+
+
+@click.command(epilog=EPILOG, short_help="Ask the landed table in SQL.")
+@click.argument("sql")
+@click.option("--data", type=click.Path(path_type=pathlib.Path), help="Data directory.  [default: the only one in ./.penstock]")
+@click.option("--sink", default="", help="Name of the sink.  [default: the only one that can be asked]")
+@click.option(
+    "-o", "--output", type=click.Choice(["table", "json", "csv"]), default="table", show_default=True, help="Form of the answer."
+)
+def query(sql: str, data: pathlib.Path | None, sink: str, output: str) -> None:
+    """Run SQL over the table a pipeline lands its rows in, and print every value in full."""
+    answer = ask(control.find(data), sql, sink)
+    for line in result_text.FORMS[output](answer):
+        click.echo(line)
+
+
+def ask(where: directory.DataDirectory, sql: str, sink: str = "") -> pa.Table:
+    """The answer, from the running pipeline if there is one, else from its file. Raises Invalid, Unreachable."""
+    try:
+        return _ask_running(where, sql, sink)
+    except control.NotRunningError:
+        return _ask_file(_database(where, sink), sql)
+
+
+def _ask_running(where: directory.DataDirectory, sql: str, sink: str) -> pa.Table:
+    with control.connected(where) as stub:
+        replies = stub.Query(control_pb2.QueryRequest(sink=sink, sql=sql), timeout=_TIMEOUT_SECONDS)
+        stream = b"".join(reply.chunk for reply in replies)
+    with ipc.open_stream(stream) as reader:
+        return reader.read_all()
+
+
+def _ask_file(path: pathlib.Path, sql: str) -> pa.Table:
+    if not path.exists():
+        raise exits.Unreachable(f"{path} is not there: nothing has landed yet")
+    try:
+        with contextlib.closing(duckdb.connect(str(path), read_only=True)) as connection:
+            # Else a name that is no table could be taken for a variable of this program.
+            connection.execute("SET python_enable_replacements = false")
+            return _answer(connection, sql)
+    except duckdb.IOException as error:
+        raise exits.Unreachable(f"{path} can't be opened: {error}") from error
+    except duckdb.Error as error:
+        raise exits.Invalid(str(error)) from error
+
+
+def _answer(connection: duckdb.DuckDBPyConnection, sql: str) -> pa.Table:
+    # Not connection.sql(), which leaves the position out of its errors. The copy it would save is of no weight here.
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)
+        connection.execute(sql)
+        return typing.cast("pa.Table", connection.to_arrow_table())
+
+
+def _database(where: directory.DataDirectory, sink: str) -> pathlib.Path:
+    """The file the pipeline that ran here last lands in."""
+    pipeline = where.pinned()
+    if pipeline is None:
+        raise exits.Unreachable(f"no pipeline has been accepted in {where.path} yet", "start one with penstock run")
+    asked = dict(_databases(pipeline))
+    if sink in asked:
+        return asked[sink]
+    if sink or len(asked) != 1:
+        named = f"no sink {sink!r} that can be asked" if sink else f"{len(asked)} sinks can be asked"
+        raise exits.Invalid(f"{named} in {pipeline.metadata.name}", f"choose with --sink: {', '.join(asked) or 'none is DuckDB'}")
+    return next(iter(asked.values()))
+
+
+def _databases(pipeline: api_pipeline.BatchPipeline) -> Iterator[tuple[str, pathlib.Path]]:
+    return ((sink.name, pathlib.Path(sink.duckdb.path)) for sink in _sinks(pipeline) if sink.duckdb)
+
+
+def _sinks(pipeline: api_pipeline.BatchPipeline) -> tuple[api_sinks.Sink, ...]:
+    return pipeline.spec.sinks

@@ -1,0 +1,167 @@
+"""`penstock run`: one pipeline on this machine until it is told to stop."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import pathlib
+import signal
+import sys
+
+import click
+import structlog
+
+from penstock.api import edits, load, lower, machine
+from penstock.api import pipeline as api_pipeline
+from penstock.cli import exits
+from penstock.core import delivery, errors
+from penstock.core.transform import compile as transform_compile
+from penstock.log import port
+from penstock.machine import directory, service
+from penstock.sinks import port as sinks_port
+from penstock.telemetry import logs
+
+_EXAMPLE = """\b
+Examples:
+  penstock run pipeline.yaml
+  penstock run pipeline.yaml --http 127.0.0.1:8081 --data /var/lib/penstock/clicks
+  penstock run cluster.yaml --log embedded --sink warehouse=duckdb:out.db
+
+Ctrl-C refuses new events, lands what was accepted and exits; a second Ctrl-C exits at once, and the next start
+goes on where this one was, in either case.
+"""
+
+
+@click.command(epilog=_EXAMPLE)
+@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=pathlib.Path))
+@click.option("--data", type=click.Path(path_type=pathlib.Path), help="Data directory.  [default: ./.penstock/NAMESPACE/NAME]")
+@click.option("--http", default="127.0.0.1:8080", show_default=True, help="Address of the HTTP door.")
+@click.option("--grpc", default="127.0.0.1:9090", show_default=True, help="Address of the gRPC door.")
+@click.option("--metrics", default="127.0.0.1:9464", show_default=True, help="Address of /metrics.")
+@click.option("--log", "log_type", type=click.Choice(["embedded"]), help="Use this log whatever the file says.")
+@click.option("--sink", "sinks", multiple=True, metavar="NAME=TYPE:PATH", help="Land this sink's rows here instead.")
+@click.option("--drain-seconds", default=30.0, show_default=True, help="How long Ctrl-C may take to land what is accepted.")
+def run(
+    file: pathlib.Path,
+    data: pathlib.Path | None,
+    http: str,
+    grpc: str,
+    metrics: str,
+    log_type: str | None,
+    sinks: tuple[str, ...],
+    drain_seconds: float,
+) -> None:
+    """Run the BatchPipeline in FILE on this machine."""
+    logs.configure()
+    pipeline = accepted(file, log_type, sinks)
+    if pipeline.spec.lifecycle == "Stopped":
+        click.echo("spec.lifecycle is Stopped: nothing runs; set it to Running", err=True)
+        return
+    where = directory.DataDirectory(data) if data else directory.default_for(pipeline.metadata.namespace, pipeline.metadata.name)
+    _check_edit(pipeline, where, file)
+    addresses = service.Addresses(grpc=grpc, http=http, metrics=metrics)
+    sys.exit(_serve(pipeline, where, addresses, drain_seconds))
+
+
+def accepted(file: pathlib.Path, log_type: str | None = None, sinks: tuple[str, ...] = ()) -> api_pipeline.BatchPipeline:
+    """The pipeline of a file, ready for one machine. Raises InvalidPipelineError with every problem found."""
+    overrides = dict(_override(text) for text in sinks)
+    pipeline = machine.apply_overrides(load.load_one(file.read_bytes(), file=str(file)), log_type, overrides)
+    problems = machine.one_machine_problems(pipeline)
+    for sink in pipeline.spec.sinks if not problems else ():
+        problems += transform_compile.check(lower.transform_spec(pipeline, sink))
+    if problems:
+        raise errors.InvalidPipelineError(problems)
+    ignored = machine.ignored_fields(pipeline)
+    if ignored:
+        click.echo(f"ignored on one machine: {', '.join(ignored)}", err=True)
+    return pipeline
+
+
+def _override(text: str) -> tuple[str, str]:
+    name, separator, target = text.partition("=")
+    if not separator or ":" not in target:
+        raise click.BadParameter(f'"{text}": write NAME=TYPE:PATH, such as warehouse=duckdb:out.db', param_hint="--sink")
+    return name, target
+
+
+def _check_edit(pipeline: api_pipeline.BatchPipeline, where: directory.DataDirectory, file: pathlib.Path) -> None:
+    """Hold the rules on edits against what ran here last. Raises InvalidPipelineError."""
+    try:
+        before = where.pinned()
+    except directory.DirectoryError as error:
+        raise exits.Invalid(str(error)) from error
+    if before is None:
+        return
+    problems = edits.check_edit(before, pipeline, drained=asyncio.run(_is_drained(before, where)))
+    if problems:
+        raise errors.InvalidPipelineError(problems)
+
+
+async def _is_drained(before: api_pipeline.BatchPipeline, where: directory.DataDirectory) -> bool:
+    """Whether every lane of the last pipeline has finished the whole log."""
+    try:
+        return await service.is_drained(before, where)
+    except port.LogError:
+        return False
+
+
+def _serve(
+    pipeline: api_pipeline.BatchPipeline, where: directory.DataDirectory, addresses: service.Addresses, drain_seconds: float
+) -> int:
+    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+        try:
+            return runner.run(_run(pipeline, where, addresses, drain_seconds))
+        except port.LogLockedError as error:
+            raise exits.Invalid(str(error), "stop it first, or give this one its own --data") from error
+        except (port.LogError, OSError) as error:
+            raise exits.Unreachable(str(error)) from error
+        except (sinks_port.SinkError, delivery.WriteFailedError) as error:
+            raise exits.Unreachable(error.failure.message, error.failure.remedy) from error
+
+
+def _loop_factory() -> type[asyncio.AbstractEventLoop] | None:
+    try:
+        import uvloop
+    except ImportError:
+        return None
+    return uvloop.new_event_loop  # type: ignore[return-value]
+
+
+async def _run(
+    pipeline: api_pipeline.BatchPipeline, where: directory.DataDirectory, addresses: service.Addresses, drain_seconds: float
+) -> int:
+    running = service.Machine(pipeline, where, addresses)
+    await running.start()
+    _say_where(pipeline, where, running)
+    stop = _on_signals()
+    if pipeline.spec.lifecycle != "Draining":
+        await stop.wait()
+    stop.clear()
+    click.echo("draining: new events are refused, accepted ones land (once more to exit at once)", err=True)
+    drain = asyncio.create_task(running.drain(drain_seconds))
+    hurry = asyncio.create_task(stop.wait())
+    await asyncio.wait({drain, hurry}, return_when=asyncio.FIRST_COMPLETED)
+    drained = drain.done() and drain.result()
+    for task in (drain, hurry):
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
+    await running.close()
+    click.echo("drained: everything accepted has landed" if drained else "stopped: the next start goes on from here", err=True)
+    return 0
+
+
+def _on_signals() -> asyncio.Event:
+    stop = asyncio.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    return stop
+
+
+def _say_where(pipeline: api_pipeline.BatchPipeline, where: directory.DataDirectory, running: service.Machine) -> None:
+    name = f"{pipeline.metadata.namespace}/{pipeline.metadata.name}"
+    click.echo(f"{name} runs; its data is in {where.path}", err=True)
+    click.echo(f"  events   http://{running.http_address}/v1/events   grpc {running.grpc_address}", err=True)
+    click.echo(f"  metrics  http://{running.metrics_address}/metrics", err=True)
+    click.echo("  next     penstock top      penstock query 'SELECT …'      penstock dlq ls", err=True)

@@ -1,0 +1,70 @@
+"""`penstock top`: a running pipeline, live."""
+
+from __future__ import annotations
+
+import pathlib
+import time
+from collections.abc import Callable
+
+import click
+import rich.console
+import rich.live
+from google.protobuf import json_format
+
+from penstock.cli import control, exits, status_view
+from penstock.machine import directory
+from penstock.v1 import control_pb2
+
+EPILOG = """\b
+Examples:
+  penstock top
+  penstock top --once
+  penstock top --data .penstock/web/clickstream -o json
+
+\b
+Exit codes:
+  0 shown · 1 something is lost, unexplained or halted (--once, -o json) · 3 nothing runs there
+"""
+
+
+@click.command(epilog=EPILOG, short_help="Watch a running pipeline.")
+@click.option("--data", type=click.Path(path_type=pathlib.Path), help="Data directory.  [default: the only one in ./.penstock]")
+@click.option("--once", is_flag=True, help="Print one picture and exit.")
+@click.option("--every", default=1.0, show_default=True, type=click.FloatRange(0.1, 60), help="Seconds between pictures.")
+@click.option("-o", "--output", type=click.Choice(["text", "json"]), default="text", help="json: one status object on stdout.")
+def top(data: pathlib.Path | None, once: bool, every: float, output: str) -> None:
+    """Show rate, lag, batches, circuit, ledger and dead letters of the pipeline that runs on this machine."""
+    where = control.find(data)
+    if output == "json":
+        status = _status(where)
+        click.echo(json_format.MessageToJson(status, always_print_fields_with_no_presence=True))
+        raise SystemExit(_exit_code(status))
+    console = rich.console.Console(highlight=False)
+    if once or not console.is_terminal:
+        status = _status(where)
+        console.print(status_view.view(status))
+        raise SystemExit(_exit_code(status))
+    watch(console, lambda: _status(where), every)
+
+
+def watch(console: rich.console.Console, status: Callable[[], control_pb2.StatusResponse], every: float) -> None:
+    """Redraw until interrupted or until `status` raises."""
+    earlier, seen_at = None, 0.0
+    with rich.live.Live(console=console, auto_refresh=False, screen=True) as live:
+        while True:
+            now, current = time.monotonic(), status()
+            live.update(status_view.view(current, earlier, now - seen_at), refresh=True)
+            earlier, seen_at = current, now
+            time.sleep(every)
+
+
+def _status(where: directory.DataDirectory) -> control_pb2.StatusResponse:
+    try:
+        with control.connected(where) as stub:
+            return stub.Status(control_pb2.StatusRequest(), timeout=control.TIMEOUT_SECONDS)
+    except control.NotRunningError as error:
+        raise exits.Unreachable(str(error), "start it with penstock run") from error
+
+
+def _exit_code(status: control_pb2.StatusResponse) -> int:
+    return exits.INVALID if status_view.alarms(status) else 0
