@@ -36,10 +36,6 @@ class DataDirectory:
         return self.path / "log.db"
 
     @property
-    def sinks_path(self) -> pathlib.Path:
-        return self.path / "sinks"
-
-    @property
     def _pinned_path(self) -> pathlib.Path:
         return self.path / "pipeline.json"
 
@@ -59,7 +55,6 @@ class DataDirectory:
     def create(self) -> None:
         """Make the directory, readable by its owner only: the log holds the events' own bytes."""
         self.path.mkdir(parents=True, exist_ok=True, mode=0o700)
-        self.sinks_path.mkdir(exist_ok=True, mode=0o700)
 
     def pinned(self) -> api_pipeline.BatchPipeline | None:
         """The last accepted pipeline object. Raises DirectoryError when it can't be read."""

@@ -1,0 +1,80 @@
+"""One pipeline's ingest: both doors over one admission, wired and started in the order in which they need each other."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import secrets
+import time
+from collections.abc import Callable
+from concurrent import futures
+
+from penstock.ingest import admission, blocks, grpc_door, http_door, instruments
+from penstock.ingest import settings as ingest_settings
+from penstock.log import port
+
+IngestSettings = ingest_settings.IngestSettings
+Stats = instruments.Stats
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Ports:
+    """The addresses the doors are bound to, as `host:port`."""
+
+    grpc: str
+    http: str
+
+
+def _now_microseconds() -> int:
+    return time.time_ns() // 1_000
+
+
+def _new_producer() -> str:
+    return secrets.token_hex(8)
+
+
+class IngestService:
+    """`start`, then `drain` (optional), then `close`; the log is the caller's and stays open. Used from one event loop."""
+
+    def __init__(
+        self,
+        settings: IngestSettings,
+        log: port.EventLog,
+        *,
+        now_microseconds: Callable[[], int] = _now_microseconds,
+        new_producer: Callable[[], str] = _new_producer,
+    ) -> None:
+        self._settings = settings
+        self._log = log
+        self._now_microseconds = now_microseconds
+        self._new_producer = new_producer
+        self._measured = instruments.Instruments(settings.namespace, settings.pipeline)
+        self._stack = contextlib.AsyncExitStack()
+
+    async def start(self) -> None:
+        """Open both doors. Raises ValueError for a schema that can't be read, RuntimeError or OSError for a taken address."""
+        settings = self._settings
+        async with contextlib.AsyncExitStack() as opening:
+            executor = opening.enter_context(futures.ThreadPoolExecutor(max_workers=1, thread_name_prefix="ingest-compose"))
+            builder = blocks.BlockBuilder(settings, self._log, executor, self._measured, self._new_producer)
+            opening.push_async_callback(builder.drain)
+            self._admission = admission.Admission(settings, builder, self._measured, self._now_microseconds)
+            self._grpc = grpc_door.GrpcDoor(self._admission, settings.grpc_address, settings.max_request_bytes)
+            opening.push_async_callback(self._grpc.close)
+            http = http_door.HttpDoor(self._admission, settings.http_address, settings.max_request_bytes)
+            opening.push_async_callback(http.close)
+            self.ports = Ports(grpc=await self._grpc.start(), http=await http.start())
+            self._stack = opening.pop_all()
+
+    async def drain(self) -> None:
+        """Take no more events, answer all that were received, end the streams. The doors stay open and say so."""
+        self._admission.draining.set()
+        await self._grpc.drain()
+        await self._admission.drain()
+
+    async def close(self) -> None:
+        """Close the doors, then let what was received become durable. Also right without `drain`, or after a failed `start`."""
+        await self._stack.aclose()
+
+    def stats(self) -> Stats:
+        return self._measured.stats()

@@ -1,0 +1,38 @@
+"""What an ingest service is told at its start."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from penstock.core import schema as schemas
+
+_MIB = 1024 * 1024
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class IngestSettings:
+    """One pipeline's doors. Addresses are `host:port`; port 0 takes a free one.
+
+    `partition_by` names the columns whose equal values share a partition; where it is empty, `deduplicate_key` does, and
+    where both are, blocks take the partitions in turn.
+    """
+
+    namespace: str
+    pipeline: str
+    schema: schemas.Schema
+    max_event_bytes: int = _MIB
+    partition_by: tuple[str, ...] = ()
+    deduplicate_key: tuple[str, ...] = ()
+    grpc_address: str = "127.0.0.1:9090"
+    http_address: str = "127.0.0.1:8080"
+    block_rows: int = 10_000
+    block_bytes: int = 4 * _MIB
+    linger_seconds: float = 0.02
+    max_in_flight_bytes: int = 64 * _MIB
+    max_request_bytes: int = 64 * _MIB
+    append_timeout_seconds: float = 10.0
+
+    @property
+    def key(self) -> tuple[str, ...]:
+        """The columns that choose the partition; empty: blocks take turns."""
+        return self.partition_by or self.deduplicate_key

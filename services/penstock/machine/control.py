@@ -1,0 +1,90 @@
+"""The control socket: `penstock.v1.Control` on one machine."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import AsyncIterator
+from typing import Any, Protocol
+
+import grpc
+import pyarrow as pa
+from pyarrow import ipc
+
+from penstock.core.batching import model
+from penstock.v1 import control_pb2, control_pb2_grpc
+
+Context = grpc.aio.ServicerContext[Any, Any]
+
+_CHUNK_BYTES = 1024 * 1024
+
+
+class QueryRefusedError(Exception):
+    """The store will not answer this query; the message is the store's."""
+
+
+class Machine(Protocol):
+    """What the control socket asks of the running pipeline."""
+
+    async def status(self) -> control_pb2.StatusResponse: ...
+
+    def apply(self, sink: str, write_model: model.WriteModel) -> None:
+        """Raises KeyError for a sink that is not there."""
+
+    async def set_lifecycle(self, sink: str, lifecycle: str) -> str:
+        """Raises KeyError for a sink that is not there, ValueError for an unknown lifecycle."""
+
+    async def query(self, sink: str, sql: str) -> pa.Table:
+        """Raises KeyError for a sink that is not there, QueryRefusedError."""
+
+
+class ControlServicer(control_pb2_grpc.ControlServicer):
+    """Answers for one machine."""
+
+    def __init__(self, machine: Machine) -> None:
+        self._machine = machine
+
+    async def Status(  # noqa: N802 - the name in the protocol
+        self, request: control_pb2.StatusRequest, context: Context
+    ) -> control_pb2.StatusResponse:
+        return await self._machine.status()
+
+    async def Apply(  # noqa: N802
+        self, request: control_pb2.ApplyRequest, context: Context
+    ) -> control_pb2.ApplyResponse:
+        names = [field.name for field in request.model.DESCRIPTOR.fields]
+        try:
+            self._machine.apply(request.sink, model.WriteModel(**{name: getattr(request.model, name) for name in names}))
+        except KeyError as error:
+            await context.abort(grpc.StatusCode.NOT_FOUND, str(error.args[0]))
+        return control_pb2.ApplyResponse()
+
+    async def SetLifecycle(  # noqa: N802
+        self, request: control_pb2.SetLifecycleRequest, context: Context
+    ) -> control_pb2.SetLifecycleResponse:
+        try:
+            reached = await self._machine.set_lifecycle(request.sink, request.lifecycle)
+        except KeyError as error:
+            await context.abort(grpc.StatusCode.NOT_FOUND, str(error.args[0]))
+        except ValueError as error:
+            await context.abort(grpc.StatusCode.INVALID_ARGUMENT, str(error))
+        return control_pb2.SetLifecycleResponse(lifecycle=reached)
+
+    async def Query(  # noqa: N802
+        self, request: control_pb2.QueryRequest, context: Context
+    ) -> AsyncIterator[control_pb2.QueryResponse]:
+        try:
+            answer = await self._machine.query(request.sink, request.sql)
+        except KeyError as error:
+            await context.abort(grpc.StatusCode.NOT_FOUND, str(error.args[0]))
+        except QueryRefusedError as error:
+            await context.abort(grpc.StatusCode.INVALID_ARGUMENT, str(error))
+        for chunk in _chunks(answer):
+            yield control_pb2.QueryResponse(chunk=chunk)
+
+
+def _chunks(table: pa.Table) -> list[bytes]:
+    buffer = io.BytesIO()
+    with ipc.new_stream(buffer, table.schema) as writer:
+        writer.write_table(table)
+    stream = buffer.getvalue()
+    return [stream[start : start + _CHUNK_BYTES] for start in range(0, len(stream), _CHUNK_BYTES)]

@@ -1,0 +1,109 @@
+"""From the pipeline object to the settings of its lanes and doors, as one machine runs them."""
+
+from __future__ import annotations
+
+import hashlib
+
+from penstock.api import lower
+from penstock.api import pipeline as api_pipeline
+from penstock.api import sinks as api_sinks
+from penstock.api import source as api_source
+from penstock.batcher import settings as lane_settings
+from penstock.core import breaker
+from penstock.core.batching import model
+from penstock.ingest import service as ingest_service
+
+
+def revision(pipeline: api_pipeline.BatchPipeline) -> str:
+    """Short name of what the pipeline object says, stable under re-ordering of its fields."""
+    return hashlib.sha256(pipeline.spec.model_dump_json(by_alias=True).encode()).hexdigest()[:12]
+
+
+def lane_for(pipeline: api_pipeline.BatchPipeline, sink: api_sinks.Sink) -> lane_settings.LaneSettings:
+    """The lane of one sink."""
+    batching = lower.batching(sink)
+    return lane_settings.LaneSettings(
+        namespace=pipeline.metadata.namespace,
+        pipeline=pipeline.metadata.name,
+        sink=sink.name,
+        revision=revision(pipeline),
+        event_schema=lower.event_schema(pipeline),
+        transform=lower.transform_spec(pipeline, sink),
+        table=_table(sink),
+        write_model=_static_model(batching),
+        limits=model.Limits(
+            rows=batching.limit_rows,
+            bytes=batching.limit_bytes,
+            linger_seconds=batching.limit_linger_seconds,
+            concurrency=batching.limit_concurrency,
+            write_timeout_seconds=batching.write_timeout_seconds,
+        ),
+        latency_objective_seconds=batching.objective_seconds,
+        send_when_idle=batching.prefer == "LowerLatency",
+        ordered=lower.ordering(sink) == "PerPartition",
+        deduplicate=_deduplicate(pipeline),
+        start_from=lane_settings.StartFrom(sink.start_from.type),
+        retry=lane_settings.Retry(
+            initial_seconds=sink.retry.initial_backoff_milliseconds / 1000,
+            maximum_seconds=sink.retry.max_backoff_milliseconds / 1000,
+        ),
+        circuit=_circuit(sink),
+        circuit_mode=breaker.Mode(sink.circuit_breaker.mode),
+    )
+
+
+def ingest_for(pipeline: api_pipeline.BatchPipeline, *, grpc_address: str, http_address: str) -> ingest_service.IngestSettings:
+    """The doors of the pipeline."""
+    told = pipeline.spec.source.ingest or api_source.Ingest()
+    return ingest_service.IngestSettings(
+        namespace=pipeline.metadata.namespace,
+        pipeline=pipeline.metadata.name,
+        schema=lower.event_schema(pipeline),
+        max_event_bytes=told.max_event_bytes,
+        partition_by=lower.partition_key(pipeline),
+        grpc_address=grpc_address,
+        http_address=http_address,
+    )
+
+
+def _table(sink: api_sinks.Sink) -> str:
+    """The sink's one table; with a template, the one for what no allowed name takes; Files has none and is named itself."""
+    chosen = sink.duckdb.table if sink.duckdb else sink.name
+    return chosen if isinstance(chosen, str) else chosen.otherwise
+
+
+def partitions(pipeline: api_pipeline.BatchPipeline) -> int:
+    """Partitions of the embedded log."""
+    told = pipeline.spec.log.embedded if pipeline.spec.log else None
+    return told.partitions if told else 1
+
+
+def _static_model(batching: lower.ResolvedBatching) -> model.WriteModel:
+    return model.WriteModel(
+        budget_seconds=batching.static_linger_seconds,
+        target_rows=batching.static_rows,
+        cap_rows=batching.limit_rows,
+        wanted_concurrency=batching.static_concurrency,
+        maximum_concurrency=batching.limit_concurrency,
+    )
+
+
+def _deduplicate(pipeline: api_pipeline.BatchPipeline) -> lane_settings.Deduplicate | None:
+    told = pipeline.spec.deduplicate
+    if told is None:
+        return None
+    return lane_settings.Deduplicate(
+        key=tuple(told.key), window_microseconds=told.window_seconds * 1_000_000, max_events=told.max_events_per_partition
+    )
+
+
+def _circuit(sink: api_sinks.Sink) -> breaker.Settings:
+    told = sink.circuit_breaker
+    return breaker.Settings(
+        minimum_attempts=told.minimum_attempts,
+        consecutive_failures=told.consecutive_failures,
+        failure_share=told.failure_percent / 100,
+        window_seconds=told.window_seconds,
+        open_seconds=told.open_seconds,
+        half_open_successes=told.half_open_batches,
+    )

@@ -1,0 +1,229 @@
+"""One machine: the doors, the log, the lanes and the sinks of one pipeline in one process, and their life together.
+
+The servicers are the ones the pods run, each sink behind its own socket; only the channel is local.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import dataclasses
+import pathlib
+import time
+
+import grpc
+import pyarrow as pa
+import structlog
+
+from penstock.api import log as api_log
+from penstock.api import pipeline as api_pipeline
+from penstock.api import sinks as api_sinks
+from penstock.batcher import lane as batcher_lane
+from penstock.batcher import sink_client, status
+from penstock.core.batching import model
+from penstock.ingest import service as ingest_service
+from penstock.log import embedded, port
+from penstock.machine import control, directory, lanes, retention
+from penstock.sinks import port as sinks_port
+from penstock.sinks import registry, server
+from penstock.telemetry import exposition, metrics, runtime
+from penstock.v1 import control_pb2, control_pb2_grpc
+
+_log = structlog.get_logger()
+
+_REPORT_SECONDS = 1.0
+_TRIM_SECONDS = 60.0
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Addresses:
+    """Where the doors listen; port 0 takes a free one."""
+
+    grpc: str = "127.0.0.1:9090"
+    http: str = "127.0.0.1:8080"
+    metrics: str = "127.0.0.1:9464"
+
+
+class Machine:
+    """A running pipeline. `start`, then `drain` or not, then `close`."""
+
+    def __init__(self, pipeline: api_pipeline.BatchPipeline, data: directory.DataDirectory, addresses: Addresses) -> None:
+        self._pipeline, self._data, self._addresses = pipeline, data, addresses
+        self._stack = contextlib.AsyncExitStack()
+        self._lanes: dict[str, batcher_lane.Lane] = {}
+        self._reporters: dict[str, status.Reporter] = {}
+        self._writers: dict[str, sinks_port.SinkWriter] = {}
+        self._lifecycle = "Running"
+        self._began = time.monotonic()
+
+    async def start(self) -> None:
+        """Open everything, the stores first and the doors last. Raises LogError, SinkError, WriteFailedError, OSError."""
+        try:
+            await self._start()
+        except BaseException:
+            await self._stack.aclose()
+            raise
+
+    async def _start(self) -> None:
+        self._data.create()
+        spec = self._pipeline.spec
+        self._event_log = await embedded.EmbeddedLog.open(
+            self._data.log_path, partitions=lanes.partitions(self._pipeline), max_bytes=self._retention.max_bytes
+        )
+        self._stack.push_async_callback(self._event_log.close)
+        for sink in spec.sinks:
+            await self._start_lane(sink)
+        await self._start_ingest()
+        await self._start_telemetry()
+        await self._start_control()
+        self._data.pin(self._pipeline)
+
+    async def _start_lane(self, sink: api_sinks.Sink) -> None:
+        writer = registry.open_writer(sink, directory=pathlib.Path.cwd())
+        self._stack.push_async_callback(writer.close)
+        served = server.SinkServer(writer, sink_type=sink.type, address=f"unix:{self._data.socket(f'sink-{sink.name}')}")
+        await served.start()
+        self._stack.push_async_callback(served.close)
+        settings = lanes.lane_for(self._pipeline, sink)
+        lane = batcher_lane.Lane(settings, self._event_log, sink_client.SinkClient(served.address))
+        self._stack.push_async_callback(lane.stop)
+        await lane.start()
+        if "Paused" in (sink.lifecycle, self._pipeline.spec.lifecycle):
+            lane.pause()
+        self._writers[sink.name], self._lanes[sink.name] = writer, lane
+        self._reporters[sink.name] = status.Reporter(lane)
+
+    async def _start_ingest(self) -> None:
+        settings = lanes.ingest_for(self._pipeline, grpc_address=self._addresses.grpc, http_address=self._addresses.http)
+        self._ingest = ingest_service.IngestService(settings, self._event_log)
+        self._stack.push_async_callback(self._ingest.close)
+        await self._ingest.start()
+
+    async def _start_telemetry(self) -> None:
+        for task in (runtime.watch(), self._report_regularly(), self._trim_regularly()):
+            running = asyncio.create_task(task)
+            self._stack.callback(running.cancel)
+        exposed = exposition.MetricsServer(self._addresses.metrics)
+        await exposed.start()
+        self._stack.push_async_callback(exposed.close)
+        self.metrics_address = exposed.address
+
+    async def _start_control(self) -> None:
+        serving = grpc.aio.server()
+        control_pb2_grpc.add_ControlServicer_to_server(control.ControlServicer(self), serving)
+        socket = self._data.socket("control")
+        socket.unlink(missing_ok=True)
+        serving.add_insecure_port(self._data.control_address)
+        await serving.start()
+        socket.chmod(0o600)
+        self._stack.push_async_callback(serving.stop, 0.5)
+
+    @property
+    def grpc_address(self) -> str:
+        return str(self._ingest.ports.grpc)
+
+    @property
+    def http_address(self) -> str:
+        return str(self._ingest.ports.http)
+
+    async def drain(self, timeout_seconds: float) -> bool:
+        """Refuse new events, land what is in the log, commit; whether all of it could be done within the bound."""
+        self._lifecycle = "Draining"
+        await self._ingest.drain()
+        done = await asyncio.gather(*(lane.drain(timeout_seconds) for lane in self._lanes.values()))
+        self._lifecycle = "Drained" if all(done) else "Draining"
+        return all(done)
+
+    async def close(self) -> None:
+        """End everything, the doors first. What is unfinished is read again at the next start."""
+        await self._stack.aclose()
+
+    async def _report_regularly(self) -> None:
+        while True:
+            await asyncio.sleep(_REPORT_SECONDS)
+            metrics.LOG_BYTES.labels(**self._labels).set(await self._event_log.size_bytes())
+            for reporter in self._reporters.values():
+                await reporter.report()
+
+    async def _trim_regularly(self) -> None:
+        told = self._pipeline.spec.deduplicate
+        while True:
+            await asyncio.sleep(_TRIM_SECONDS)
+            await retention.trim(
+                self._event_log,
+                [lane.settings.lane for lane in self._lanes.values()],
+                keep_seconds=self._retention.hours * 3600.0,
+                window_seconds=told.window_seconds if told else 0.0,
+            )
+
+    @property
+    def _retention(self) -> api_log.Retention:
+        told = self._pipeline.spec.log
+        return told.retention if told else api_log.Retention()
+
+    @property
+    def _labels(self) -> dict[str, str]:
+        return {"pipeline": self._pipeline.metadata.name, "namespace": self._pipeline.metadata.namespace}
+
+    # -- what the control socket asks
+
+    async def status(self) -> control_pb2.StatusResponse:
+        taken = self._ingest.stats()
+        return control_pb2.StatusResponse(
+            namespace=self._pipeline.metadata.namespace,
+            pipeline=self._pipeline.metadata.name,
+            lifecycle=self._lifecycle,
+            log_id=self._event_log.log_id,
+            log_bytes=await self._event_log.size_bytes(),
+            ingest=control_pb2.IngestStatus(
+                accepted=taken.accepted,
+                rejected=taken.rejected,
+                refused_requests=taken.refused_requests,
+                blocks=taken.blocks,
+                bytes_in_flight=taken.bytes_in_flight,
+            ),
+            lanes=[await reporter.report() for reporter in self._reporters.values()],
+            uptime_seconds=time.monotonic() - self._began,
+            cpu_seconds=time.process_time(),
+        )
+
+    def apply(self, sink: str, write_model: model.WriteModel) -> None:
+        self._named(sink).apply(write_model)
+
+    def _named(self, sink: str) -> batcher_lane.Lane:
+        if sink not in self._lanes:
+            raise KeyError(f'no sink "{sink}" here; there are: {", ".join(self._lanes)}')
+        return self._lanes[sink]
+
+    async def set_lifecycle(self, sink: str, lifecycle: str) -> str:
+        chosen = [self._named(sink)] if sink else list(self._lanes.values())
+        if lifecycle not in {"Running", "Paused"}:
+            raise ValueError(f'lifecycle "{lifecycle}" can\'t be asked for here; use Running or Paused')
+        for lane in chosen:
+            lane.resume() if lifecycle == "Running" else lane.pause()
+        return lifecycle
+
+    async def query(self, sink: str, sql: str) -> pa.Table:
+        self._named(sink or next(iter(self._lanes)))
+        try:
+            return await self._writers[sink or next(iter(self._writers))].query(sql)
+        except sinks_port.SinkError as error:
+            raise control.QueryRefusedError(error.failure.message) from error
+
+
+async def is_drained(pipeline: api_pipeline.BatchPipeline, data: directory.DataDirectory) -> bool:
+    """Whether every lane of `pipeline` has finished what stands in the log. Raises LogError."""
+    if not data.log_path.exists():
+        return True
+    log = await embedded.EmbeddedLog.open(data.log_path, read_only=True)
+    try:
+        groups = [lanes.lane_for(pipeline, sink).lane for sink in pipeline.spec.sinks]
+        for partition in range(log.partitions):
+            end = (await log.bounds(port.EVENTS, partition)).end
+            for group in groups:
+                commit = (await log.committed(port.EVENTS, group)).get(partition)
+                if end and (commit is None or commit.offset < end):
+                    return False
+        return True
+    finally:
+        await log.close()
