@@ -29,8 +29,8 @@ SEED = 2013
 QUERY = """
 SELECT origin, carrier,
        count(*) AS flights,
-       sum(delay_minutes) AS delay_minutes,
-       sum(miles) AS miles,
+       sum(delay_minutes)::BIGINT AS delay_minutes,
+       sum(miles)::BIGINT AS miles,
        count(*) FILTER (WHERE hour(scheduled_at) < 12) AS before_noon,
        count(*) FILTER (WHERE freezing) AS freezing
 FROM flights

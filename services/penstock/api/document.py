@@ -22,7 +22,7 @@ Path = tuple[str | int, ...]
 """Where a value stands: `("spec", "sinks", 0, "name")`."""
 
 MAX_BYTES: Final = 1 << 20
-MAX_VALUES: Final = 50_000
+MAX_VALUES: Final = 20_000
 MAX_DEPTH: Final = 48
 
 _PART: Final = re.compile(r"\[[0-9]+\]|[^.\[\]]+")

@@ -55,7 +55,7 @@ def decode(raw: bytes, *, file: str = "") -> str:
     """A file's bytes as text. Raises InvalidPipelineError: too large, or not UTF-8."""
     _refuse_large(len(raw), file)
     try:
-        return raw.decode("utf-8-sig")
+        return raw.decode("utf-8")
     except UnicodeDecodeError as error:
         line = raw.count(b"\n", 0, error.start) + 1
         message = f"byte 0x{raw[error.start]:02x} is not UTF-8"

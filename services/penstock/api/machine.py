@@ -17,15 +17,28 @@ _LOG_REMEDY = "Start with --log embedded to use a log on this machine instead."
 
 def one_machine_problems(described: pipeline.BatchPipeline) -> list[errors.Problem]:
     """Why the pipeline, after `apply_overrides`, can't run on one machine; empty where it can."""
-    return [*_source_problems(described), *_log_problems(described), *_sink_problems(described)]
+    found = (_source_problems, _door_problems, _log_problems, _sink_problems)
+    return [problem for problems in found for problem in problems(described)]
+
+
+def unmet_fields(described: pipeline.BatchPipeline) -> list[str]:
+    """Fields that ask for what this release does not do yet, and without which the pipeline is still right."""
+    unmet = ["spec.deadLetters.flood"] if _is_set(described.spec.dead_letters, "flood") else []
+    unmet += ["spec.tracing"] if _is_set(described.spec, "tracing") else []
+    for index, sink in enumerate(described.spec.sinks):
+        at = f"spec.sinks[{index}]"
+        unmet += [f"{at}.hedging"] if sink.hedging.mode != "Disabled" else []
+        unmet += (
+            [f"{at}.batching.mode (Static is used)"] if _is_set(sink.batching, "mode") and sink.batching.mode != "Static" else []
+        )
+    return unmet
 
 
 def ignored_fields(described: pipeline.BatchPipeline) -> list[str]:
     """The fields that were written and that mean nothing on one machine."""
     spec = described.spec
     ignored = [f"spec.{name}" for name in ("serviceAccountName", "pods", "updates") if _is_set(spec, name)]
-    if spec.source.ingest and _is_set(spec.source.ingest, "replicas"):
-        ignored.append("spec.source.ingest.replicas")
+    ignored += ["spec.source.ingest.replicas"] if spec.source.ingest and _is_set(spec.source.ingest, "replicas") else []
     return ignored + [f"spec.sinks[{index}].replicas" for index, sink in enumerate(spec.sinks) if _is_set(sink, "replicas")]
 
 
@@ -65,6 +78,18 @@ def _source_problems(described: pipeline.BatchPipeline) -> Iterator[errors.Probl
         )
 
 
+def _door_problems(described: pipeline.BatchPipeline) -> Iterator[errors.Problem]:
+    """Whoever asks for a lock must not get an open door."""
+    ingest = described.spec.source.ingest
+    remedy = "Remove the field and listen on the loopback address, or put a proxy that does this in front."
+    if ingest is not None and ingest.auth.type != "None":
+        message = "is not checked by the doors of one machine yet"
+        yield errors.Problem(field="spec.source.ingest.auth.type", value=ingest.auth.type, message=message, remedy=remedy)
+    if ingest is not None and ingest.tls is not None:
+        message = "is not spoken by the doors of one machine yet"
+        yield errors.Problem(field="spec.source.ingest.tls", value="", message=message, remedy=remedy)
+
+
 def _log_problems(described: pipeline.BatchPipeline) -> Iterator[errors.Problem]:
     chosen = described.spec.log
     if chosen is not None and chosen.type == "Kafka":
@@ -75,6 +100,11 @@ def _log_problems(described: pipeline.BatchPipeline) -> Iterator[errors.Problem]
 def _sink_problems(described: pipeline.BatchPipeline) -> Iterator[errors.Problem]:
     for index, sink in enumerate(described.spec.sinks):
         remedy = f"Start with --sink {sink.name}=duckdb:{sink.name}.duckdb or --sink {sink.name}=files:{sink.name}/ instead."
+        if sink.start_from.type == "Time":
+            message = "is not available on one machine yet"
+            yield errors.Problem(
+                field=f"spec.sinks[{index}].startFrom.type", value="Time", message=message, remedy="Use Earliest or Now."
+            )
         if sink.type not in ("DuckDB", "Files"):
             message = "can't be written on one machine; DuckDB and Files can"
             yield errors.Problem(field=f"spec.sinks[{index}].type", value=sink.type, message=message, remedy=remedy)

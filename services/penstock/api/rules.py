@@ -55,7 +55,7 @@ def _unique(path: str) -> Rule:
     """Names differ in more than upper and lower case: SQL doesn't tell those apart."""
     return Rule(
         path=path,
-        cel="self.all(a, self.exists_one(b, b.name.lowerAscii() == a.name.lowerAscii()))",
+        cel="self.all(a, self.all(b, a.name == b.name || a.name.lowerAscii() != b.name.lowerAscii()))",
         message="two names differ only in upper and lower case, which SQL doesn't tell apart",
         remedy="Rename one of the two.",
     )

@@ -79,7 +79,7 @@ class Lander:
     async def land(self, batch: builder.Batch) -> float:
         """Settle every row of the batch; the seconds of the last successful write (0.0 when none was needed)."""
         seconds = 0.0
-        for piece in pieces(batch, self._settings.table):
+        for piece in pieces(batch, self._settings.tables[0]):
             seconds = max(seconds, await self._land_piece(piece, batch.ranges))
         return seconds
 
@@ -103,7 +103,7 @@ class Lander:
 
     async def _permission(self) -> None:
         """Wait until the circuit lets a write through."""
-        while not self._circuit.allow(self._clock()):
+        while not self._circuit.allow(self._clock()):  # noqa: ASYNC110 - the circuit is pure, nothing can notify
             await asyncio.sleep(min(_CIRCUIT_LOOK_SECONDS, max(0.01, self._circuit.retry_in_seconds(self._clock()))))
 
     async def _write(self, piece: Piece, ranges: Sequence[addresses.Range]) -> delivery.WriteResult:
@@ -130,12 +130,12 @@ class Lander:
             attempt=attempt,
         )
         metrics.RETRIES.labels(**self._settings.labels, result_class=failure.result_class.value).inc()
+        # The circuit sorts the classes itself, and a trial without an outcome would hold the next one back.
+        self._circuit.record(self._clock(), generation, failure.result_class)
         if failure.result_class is results.ResultClass.CONFIG:
             self.failure = failure
             await asyncio.sleep(_CONFIG_RETRY_SECONDS)
             return
-        if failure.result_class is results.ResultClass.OUTAGE:
-            self._circuit.record(self._clock(), generation, failure.result_class)
         told = self._settings.retry
         await asyncio.sleep(
             retry.delay_seconds(

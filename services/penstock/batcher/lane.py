@@ -74,7 +74,9 @@ class Lane:
         loop = asyncio.get_running_loop()
         log_id = self._event_log.log_id
         self._preparer = await loop.run_in_executor(self._worker, prepare.Preparer, self.settings, log_id)
-        self.delivery = await self._client.describe(self.settings.lane, self.settings.table, self._preparer.output_schema)
+        for table in reversed(self.settings.tables):
+            self.delivery = await self._client.describe(self.settings.lane, table, self._preparer.output_schema)
+        assert self.delivery is not None  # noqa: S101 - a lane has at least one table
         self.dispatcher.bound(self.delivery.max_concurrency)
         self._reader = reader.Reader(
             self.settings, self._event_log, self._preparer, self._worker, self.accounts, self.dispatcher, self._letters

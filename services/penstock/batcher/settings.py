@@ -46,7 +46,8 @@ class LaneSettings:
     revision: str
     event_schema: schema.Schema
     transform: spec.TransformSpec
-    table: str
+    tables: tuple[str, ...]
+    """Every table rows may go to; the first is the one when the transform names none."""
     write_model: model.WriteModel
     limits: model.Limits
     latency_objective_seconds: float

@@ -43,11 +43,10 @@ class Reporter:
         unexplained = totals.unexplained(events_in_flight=lane.accounts.events_in_flight, rows_in_flight=rows_in_flight)
         self._export_counts(totals)
         self._export_gauges(events, oldest, unexplained)
-        failure = lane.failure
         return control_pb2.LaneStatus(
             sink=lane.settings.sink,
             state=lane.state.value,
-            message=f"{failure.code}: {failure.message}; {failure.remedy}" if failure else lane.circuit.reason,
+            message=self._message(),
             delivery=self._delivery(),
             lag=control_pb2.Lag(events=events, oldest_unread_seconds=oldest),
             circuit=lane.circuit.state.value,
@@ -56,6 +55,13 @@ class Reporter:
             flushes={reason.value: count for reason, count in lane.dispatcher.flushes.items() if count},
             dead_letters=totals.dead_lettered_events + totals.dead_lettered_rows,
         )
+
+    def _message(self) -> str:
+        """Why the lane is not simply running."""
+        if failure := self._lane.failure:
+            return f"{failure.code}: {failure.message}; {failure.remedy}"
+        circuit = self._lane.circuit
+        return "" if circuit.state is breaker.State.CLOSED else circuit.reason
 
     def _delivery(self) -> control_pb2.Delivery:
         described = self._lane.delivery

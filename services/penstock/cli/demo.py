@@ -29,6 +29,7 @@ What it leaves behind: BUILD/summary.json, and BUILD/run with the pipeline's dat
 
 _LOOK_SECONDS = 0.25
 _SETTLE_SECONDS = 120.0
+_NEXT_QUERY = "SELECT route, count(*) FROM flights GROUP BY 1 ORDER BY 2 DESC LIMIT 5"
 
 
 @click.command(epilog=_EPILOG)
@@ -160,6 +161,6 @@ def _is_right(summary: demo_run.Summary) -> bool:
 def _say_next(console: rich.console.Console, build: pathlib.Path) -> None:
     data = build / "run" / "data"
     console.print("next")
-    console.print(f"  penstock query 'SELECT route, count(*) FROM flights GROUP BY 1 ORDER BY 2 DESC LIMIT 5' --data {data}")
+    console.print(f"  penstock query '{_NEXT_QUERY}' --data {data}")
     console.print(f"  penstock dlq ls --data {data}")
     console.print("  penstock run examples/clickstream/pipeline.yaml")

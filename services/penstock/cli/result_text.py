@@ -37,9 +37,13 @@ def as_table(answer: pa.Table) -> Iterator[str]:
 
 def as_json(answer: pa.Table) -> Iterator[str]:
     """One array, one object to a line."""
+    yield "[" + ",\n ".join(as_objects(answer)) + "]"
+
+
+def as_objects(answer: pa.Table) -> Iterator[str]:
+    """The rows of `as_json`, each by itself."""
     encode = msgspec.json.Encoder(decimal_format="number", enc_hook=str).encode
-    rows = [encode(_for_json(row)).decode() for row in _rows(answer)]
-    yield "[" + ",\n ".join(rows) + "]"
+    return (encode(_for_json(row)).decode() for row in _rows(answer))
 
 
 def as_csv(answer: pa.Table) -> Iterator[str]:
@@ -63,7 +67,8 @@ def _is_number(kind: pa.DataType) -> bool:
 def _values(column: pa.ChunkedArray[Any]) -> list[Any]:
     # Python's times end at microseconds; as text nothing is cut off.
     nanoseconds = pa.types.is_timestamp(column.type) and column.type.unit == "ns"
-    return (column.cast(pa.string()) if nanoseconds else column).to_pylist()
+    values: list[Any] = (column.cast(pa.string()) if nanoseconds else column).to_pylist()
+    return values
 
 
 def _rows(answer: pa.Table) -> list[dict[str, Any]]:

@@ -9,7 +9,6 @@ import signal
 import sys
 
 import click
-import structlog
 
 from penstock.api import edits, load, lower, machine
 from penstock.api import pipeline as api_pipeline
@@ -75,6 +74,9 @@ def accepted(file: pathlib.Path, log_type: str | None = None, sinks: tuple[str, 
     ignored = machine.ignored_fields(pipeline)
     if ignored:
         click.echo(f"ignored on one machine: {', '.join(ignored)}", err=True)
+    unmet = machine.unmet_fields(pipeline)
+    if unmet:
+        click.echo(f"not in this release yet: {', '.join(unmet)}", err=True)
     return pipeline
 
 

@@ -30,7 +30,9 @@ Exit codes:
 @click.command(epilog=EPILOG, short_help="Watch a running pipeline.")
 @click.option("--data", type=click.Path(path_type=pathlib.Path), help="Data directory.  [default: the only one in ./.penstock]")
 @click.option("--once", is_flag=True, help="Print one picture and exit.")
-@click.option("--every", default=1.0, show_default=True, type=click.FloatRange(0.1, 60), help="Seconds between pictures.")
+@click.option(
+    "--every", default=1.0, show_default=True, type=click.FloatRange(0.01, 60), help="Seconds to measure the rates over."
+)
 @click.option("-o", "--output", type=click.Choice(["text", "json"]), default="text", help="json: one status object on stdout.")
 def top(data: pathlib.Path | None, once: bool, every: float, output: str) -> None:
     """Show rate, lag, batches, circuit, ledger and dead letters of the pipeline that runs on this machine."""
@@ -41,21 +43,29 @@ def top(data: pathlib.Path | None, once: bool, every: float, output: str) -> Non
         raise SystemExit(_exit_code(status))
     console = rich.console.Console(highlight=False)
     if once or not console.is_terminal:
-        status = _status(where)
-        console.print(status_view.view(status))
-        raise SystemExit(_exit_code(status))
+        raise SystemExit(_exit_code(_print_once(console, where, every)))
     watch(console, lambda: _status(where), every)
 
 
 def watch(console: rich.console.Console, status: Callable[[], control_pb2.StatusResponse], every: float) -> None:
     """Redraw until interrupted or until `status` raises."""
-    earlier, seen_at = None, 0.0
+    earlier: control_pb2.StatusResponse | None = None
     with rich.live.Live(console=console, auto_refresh=False, screen=True) as live:
         while True:
-            now, current = time.monotonic(), status()
-            live.update(status_view.view(current, earlier, now - seen_at), refresh=True)
-            earlier, seen_at = current, now
+            current = status()
+            seconds = current.uptime_seconds - earlier.uptime_seconds if earlier else 0.0
+            live.update(status_view.view(current, earlier, seconds), refresh=True)
+            earlier = current
             time.sleep(every)
+
+
+def _print_once(console: rich.console.Console, where: directory.DataDirectory, seconds: float) -> control_pb2.StatusResponse:
+    """One picture whose rates are of the present, which takes two statuses."""
+    earlier = _status(where)
+    time.sleep(seconds)
+    status = _status(where)
+    console.print(status_view.view(status, earlier, status.uptime_seconds - earlier.uptime_seconds))
+    return status
 
 
 def _status(where: directory.DataDirectory) -> control_pb2.StatusResponse:

@@ -100,9 +100,7 @@ class BlockBuilder:
         self._rows = self._bytes = 0
         self._last_gathered = len(group)
         self._measured.closed(reason)
-        task = asyncio.create_task(self._finish(group))
-        self._under_way.add(task)
-        task.add_done_callback(self._under_way.discard)
+        self._under_way.add(asyncio.create_task(self._finish(group)))
 
     async def _finish(self, group: Sequence[_Pending]) -> None:
         try:
@@ -110,6 +108,8 @@ class BlockBuilder:
         except Exception as error:  # a fault of our own must not leave callers waiting
             _logger.exception("block_failed", requests=len(group))
             outcomes = [_unknown(f"internal error: {type(error).__name__}")] * len(group)
+        # Before the answers: a caller that sends its next request at once must find nothing under way.
+        self._under_way.discard(asyncio.current_task())  # type: ignore[arg-type]  # this is one
         for pending, outcome in zip(group, outcomes, strict=True):
             if not pending.answer.done():
                 pending.answer.set_result(outcome)

@@ -124,7 +124,7 @@ def fair(
     found: dict[int, list[port.Record]] = {}
     left = max_bytes
     for index, (number, offset) in enumerate(wanted):
-        share = left // (len(wanted) - index)
+        share = max(0, left) // (len(wanted) - index)
         if found and _first_bytes(connection, topic, number, offset) > share:
             continue
         if batch := records(connection, topic, number, offset, share):

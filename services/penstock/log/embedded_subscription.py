@@ -70,7 +70,7 @@ class EmbeddedSubscription:
         self._news.set()
 
     def seek(self, partition: int, offset: int) -> None:
-        """Whether `offset` is in the log shows at the next poll."""
+        """Also before the first poll; whether `offset` is in the log shows at the next one."""
         self._check_known([partition])
         self._positions[partition] = offset
         self._news.set()
@@ -92,6 +92,8 @@ class EmbeddedSubscription:
     async def _assign(self) -> None:
         commits = await self._readers.run(lambda connection: embedded_reader.committed(connection, self._topic, self._group))
         for partition in range(self._partitions):
+            if partition in self._positions:
+                continue
             if commit := commits.get(partition):
                 self._positions[partition] = commit.offset
             else:

@@ -29,7 +29,7 @@ def lane_for(pipeline: api_pipeline.BatchPipeline, sink: api_sinks.Sink) -> lane
         revision=revision(pipeline),
         event_schema=lower.event_schema(pipeline),
         transform=lower.transform_spec(pipeline, sink),
-        table=_table(sink),
+        tables=_tables(sink),
         write_model=_static_model(batching),
         limits=model.Limits(
             rows=batching.limit_rows,
@@ -66,10 +66,10 @@ def ingest_for(pipeline: api_pipeline.BatchPipeline, *, grpc_address: str, http_
     )
 
 
-def _table(sink: api_sinks.Sink) -> str:
-    """The sink's one table; with a template, the one for what no allowed name takes; Files has none and is named itself."""
+def _tables(sink: api_sinks.Sink) -> tuple[str, ...]:
+    """The sink's one table, or all that a template may name; Files has none and goes by its own name."""
     chosen = sink.duckdb.table if sink.duckdb else sink.name
-    return chosen if isinstance(chosen, str) else chosen.otherwise
+    return (chosen,) if isinstance(chosen, str) else tuple(dict.fromkeys((chosen.otherwise, *chosen.allowed)))
 
 
 def partitions(pipeline: api_pipeline.BatchPipeline) -> int:

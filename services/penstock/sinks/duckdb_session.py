@@ -74,7 +74,9 @@ class Session:
             with self.store.transaction(keep=keep):
                 yield
         finally:
-            self._connection.unregister(duckdb_table.INCOMING)
+            # Where the database has become invalid this fails too, and must not hide why.
+            with contextlib.suppress(duckdb.Error):
+                self._connection.unregister(duckdb_table.INCOMING)
 
     def _insert(self, table: str, names: Sequence[str]) -> None:
         columns = ", ".join(map(duckdb_table.quoted_column, names))

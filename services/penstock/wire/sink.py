@@ -6,7 +6,7 @@ other does not write it. A message that lacks what it must have raises `Malforme
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 
 import pyarrow as pa
 
@@ -54,13 +54,13 @@ def range_messages(ranges: Iterable[addresses.Range]) -> list[sink_pb2.Range]:
     ]
 
 
-def range_values(messages: Iterable[sink_pb2.Range]) -> list[addresses.Range]:
+def range_values(messages: Iterable[sink_pb2.Range]) -> tuple[addresses.Range, ...]:
     """Raises MalformedMessageError for an empty range."""
     try:
-        return [
+        return tuple(
             addresses.Range(item.log_id, item.partition, position_value(item.start), position_value(item.end))
             for item in messages
-        ]
+        )
     except ValueError as error:
         raise MalformedMessageError(f"ranges: {error}") from error
 
@@ -143,11 +143,11 @@ def batch_value(header: sink_pb2.WriteHeader, rows: pa.Table) -> delivery.SinkBa
     )
 
 
-def _watermark_values(messages: Iterable[sink_pb2.Watermark]) -> list[delivery.Watermark]:
-    return [
+def _watermark_values(messages: Iterable[sink_pb2.Watermark]) -> tuple[delivery.Watermark, ...]:
+    return tuple(
         delivery.Watermark(log_id=mark.log_id, partition=mark.partition, position=position_value(mark.position))
         for mark in messages
-    ]
+    )
 
 
 def result_message(result: delivery.WriteResult) -> sink_pb2.WriteBatchResponse:
@@ -169,8 +169,8 @@ def result_value(message: sink_pb2.WriteBatchResponse) -> delivery.WriteResult:
     )
 
 
-def _rejected_values(messages: Iterable[sink_pb2.RejectedRow]) -> Sequence[results.RejectedRow]:
-    return [
+def _rejected_values(messages: Iterable[sink_pb2.RejectedRow]) -> tuple[results.RejectedRow, ...]:
+    return tuple(
         results.RejectedRow(row=row.row, result_class=class_value(row.result_class), code=row.code, message=row.message)
         for row in messages
-    ]
+    )

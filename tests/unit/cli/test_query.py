@@ -130,6 +130,7 @@ def test_sql_that_can_not_run_says_where_and_why(sql: str, code: int, said: str,
     assert result.exit_code == code
     assert result.output.startswith("error: ")
     assert said in result.output
+    assert "Python" not in result.output
 
 
 def test_a_sink_that_is_not_there_is_named_with_those_that_are(data: pathlib.Path) -> None:

@@ -128,7 +128,7 @@ def top(data: pathlib.Path, answer: control_pb2.StatusResponse, *arguments: str)
 
 def test_one_picture_is_printed_and_the_answer_is_yes(data: pathlib.Path) -> None:
     """Catches a live view that never returns where nobody watches."""
-    result = top(data, status(), "--once")
+    result = top(data, status(), "--once", "--every", "0.01")
     assert result.exit_code == 0
     assert "web/clicks" in result.output
 

@@ -13,11 +13,17 @@ from penstock.sinks import duckdb_session, duckdb_store, failpoints, files_forma
 STORES = ("DuckDB", "Parquet", "Ndjson")
 
 
-def open_session(store: str, root: pathlib.Path, *, failpoint: failpoints.Failpoint = failpoints.nothing):
-    """A session on what is in `root`."""
+def open_session(
+    store: str,
+    root: pathlib.Path,
+    *,
+    failpoint: failpoints.Failpoint = failpoints.nothing,
+    partitions: tuple[str, ...] = (),
+):
+    """A session on what is in `root`; DuckDB has no partitions."""
     if store == "DuckDB":
         return duckdb_session.Session(duckdb_store.Store(root / "out.db"), failpoint)
-    return files_session.Session(root, format_=files_format.Format(store), partitions=(), failpoint=failpoint)
+    return files_session.Session(root, format_=files_format.Format(store), partitions=partitions, failpoint=failpoint)
 
 
 def prepare(store: str, session, table: str = "clicks") -> None:
@@ -42,8 +48,8 @@ def landed_ids(store: str, root: pathlib.Path, table: str = "clicks") -> list[in
         finally:
             opened.close()
     if store == "Parquet":
-        found = [pq.read_table(file).column("id").to_pylist() for file in root.glob("*.parquet")]
+        found = [pq.read_table(file, partitioning=None).column("id").to_pylist() for file in root.rglob("*.parquet")]
     else:
-        lines = [file.read_text().splitlines() for file in root.glob("*.ndjson")]
+        lines = [file.read_text().splitlines() for file in root.rglob("*.ndjson")]
         found = [[json.loads(line)["id"] for line in part] for part in lines]
     return sorted(number for part in found for number in part)

@@ -12,6 +12,8 @@ import numpy.typing as npt
 Hashes = npt.NDArray[np.uint64]
 Positions = npt.NDArray[np.int64]
 Slots = npt.NDArray[np.int64]
+Rows = npt.NDArray[np.int64]
+Distances = npt.NDArray[np.uint32]
 
 SMALLEST_CAPACITY = 1_024
 _SLICE = 16_384
@@ -67,7 +69,7 @@ class Generation:
         last_of_key = self._distances[slots] == own
         self.entries += int(np.count_nonzero(last_of_key & (before == 0)))
         if not last_of_key.all():
-            self._chain(slots, own, before)
+            self._chain(np.flatnonzero(~last_of_key), slots, own, before)
         self.end += len(hashes)
         return self._positions(before)
 
@@ -113,9 +115,11 @@ class Generation:
             slots[rows] = at
         return slots
 
-    def _chain(self, slots: npt.NDArray[np.int64], own: npt.NDArray[np.uint32], before: npt.NDArray[np.uint32]) -> None:
-        """Where a key repeats, what its later events follow is the one before them in this block."""
-        order = np.argsort(slots, kind="stable")
+    def _chain(self, followed: Rows, slots: Slots, own: Distances, before: Distances) -> None:
+        """Where a key repeats in the block, what its later events follow is the one before them; `followed` are the others."""
+        last = np.unique(self._distances[slots[followed]] - own[0])
+        rows = np.sort(np.concatenate([followed, last]))
+        order = rows[np.argsort(slots[rows], kind="stable")]
         repeats = np.flatnonzero(slots[order[1:]] == slots[order[:-1]])
         before[order[repeats + 1]] = own[order[repeats]]
 
@@ -124,7 +128,7 @@ class Generation:
         self._distances = np.zeros(capacity, np.uint32)
         self._shift = np.uint64(65 - capacity.bit_length())
 
-    def _home(self, hashes: Hashes) -> npt.NDArray[np.int64]:
+    def _home(self, hashes: Hashes) -> Slots:
         return (hashes >> self._shift).view(np.int64)
 
     def _window(self, hashes: Hashes, probe: int) -> Slots:
@@ -132,10 +136,10 @@ class Generation:
         probes = np.arange(probe, probe + _WINDOW)
         return (self._home(hashes)[:, None] + probes * (probes + 1) // 2) & (self.capacity - 1)
 
-    def _bloom_words(self, hashes: Hashes) -> npt.NDArray[np.int64]:
+    def _bloom_words(self, hashes: Hashes) -> Rows:
         return (hashes & np.uint64(self.capacity // 8 - 1)).view(np.int64)
 
-    def _positions(self, distances: npt.NDArray[np.uint32]) -> Positions:
+    def _positions(self, distances: Distances) -> Positions:
         return np.where(distances != 0, distances.astype(np.int64) + (self.base - 1), -1)
 
 

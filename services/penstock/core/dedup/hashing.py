@@ -84,7 +84,8 @@ def _hash_dictionary(column: pa.DictionaryArray[Any, Any]) -> Hashes:
     # The dictionary may hold NULL as well as the indices: one more entry at its end stands for the latter.
     values = np.append(_hash_column(column.dictionary), _NULL)
     indices = column.indices.cast(pa.int64()).fill_null(len(column.dictionary))
-    return np.take(values, indices.to_numpy())
+    taken: Hashes = values[indices.to_numpy()]
+    return taken
 
 
 def _hash_values(column: pa.Array[Any]) -> Hashes:
@@ -100,9 +101,9 @@ def _words(column: pa.Array[Any]) -> list[Hashes]:
     if pa.types.is_decimal(kind):
         return _decimal_words(column if kind.bit_width >= 128 else column.cast(pa.decimal128(kind.precision, kind.scale)))
     if pa.types.is_floating(kind):
-        # Adding zero makes -0.0 into 0.0.
-        values = column.cast(pa.float64()).to_numpy() + 0.0
+        values = column.cast(pa.float64()).to_numpy().copy()
         values[np.isnan(values)] = np.nan
+        values[values == 0] = 0.0  # -0.0 as well
         return [values.view(np.uint64)]
     if pa.types.is_temporal(kind) and pa.types.is_primitive(kind):
         return _words(column.view(pa.int64() if kind.bit_width == 64 else pa.int32()))

@@ -108,4 +108,10 @@ def _bytes(column: pa.StringArray, field: schemas.Field) -> pa.Array:
     return octets
 
 
-_CONVERTERS = {_Types.TIMESTAMP: _timestamp, _Types.DATE: _date, _Types.UUID: _uuid, _Types.BYTES: _bytes, _Types.DECIMAL: _decimal}
+_CONVERTERS = {
+    _Types.TIMESTAMP: _timestamp,
+    _Types.DATE: _date,
+    _Types.UUID: _uuid,
+    _Types.BYTES: _bytes,
+    _Types.DECIMAL: _decimal,
+}

@@ -73,6 +73,8 @@ class ExactReader:
 
     def _object(self, document: bytes) -> _Members:
         text = _utf8(document).strip(_WHITESPACE)
+        if text.startswith("\ufeff"):
+            raise rejection.malformed("the event begins with a byte order mark", "send JSON without one")
         if not text:
             raise rejection.malformed("the event is empty")
         try:

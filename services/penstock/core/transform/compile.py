@@ -10,13 +10,13 @@ from __future__ import annotations
 import dataclasses
 import functools
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final
 
 import pyarrow as pa
 
 from penstock.core import errors
-from penstock.core.transform import engine, names, scope, sources, spec, syntax
+from penstock.core.transform import engine, logic, names, scope, sources, spec, syntax
 
 MAIN: Final = "main"
 """The prepared query that makes the rows."""
@@ -180,26 +180,24 @@ class _Compiler:
     def _problem(self, at: spec.Expression, message: str, remedy: str = "") -> None:
         self._problems.append(errors.Problem(field=at.path, value=at.sql, message=message, remedy=remedy))
 
-    def _predicate(self, wanted: spec.Expression | None, known: scope.Scope) -> Step | None:
+    def _predicate(
+        self, wanted: spec.Expression | None, known: scope.Scope, judged: Callable[[engine.Node], engine.Node]
+    ) -> Step | None:
+        """A condition in the form `judged` gives it: never NULL, its parts tried from left to right."""
         read = self._read(wanted, known) if wanted else None
         if not wanted or not read:
             return None
-        if read[2] != "BOOLEAN":
-            self._problem(wanted, f"is {read[2]}, where true or false is needed", "compare it with something")
-        return read[1]
+        expression, step, kind = read
+        if kind != "BOOLEAN":
+            self._problem(wanted, f"is {kind}, where true or false is needed", "compare it with something")
+        return dataclasses.replace(step, sql=self._parser.write(judged(expression.node), self._internal))
 
     def _dropped(self) -> Step | None:
-        step = self._predicate(self._told.filter, self._scope)
-        if step is None:
-            return None
-        # CASE, not AND or NOT alone: inside it the parts are tried from left to right in every query, not as the engine likes.
-        keep_null = f"CASE WHEN NOT ({step.sql}) THEN true ELSE false END"
-        skip_null = f"CASE WHEN ({step.sql}) THEN false ELSE true END"
-        return dataclasses.replace(step, sql=keep_null if self._told.when_null is spec.WhenNull.KEEP else skip_null)
+        keeps_null = self._told.when_null is spec.WhenNull.KEEP
+        return self._predicate(self._told.filter, self._scope, logic.is_false if keeps_null else _is_not_true)
 
     def _taken(self) -> Step | None:
-        step = self._predicate(self._told.when, scope.Scope(self._outputs))
-        return dataclasses.replace(step, sql=f"CASE WHEN ({step.sql}) THEN true ELSE false END") if step else None
+        return self._predicate(self._told.when, scope.Scope(self._outputs), logic.is_true)
 
     def _select(self) -> tuple[list[Step], list[OutputColumn]]:
         steps: list[Step] = []
@@ -245,8 +243,13 @@ class _Compiler:
         """The outputs with the types the engine gives to what it computes."""
         if self._problems or not main:
             return tuple(outputs)
-        self._engine.prepare(MAIN, main)
-        found = self._engine.result_schema(MAIN)
+        try:
+            self._engine.prepare(MAIN, main)
+            found = self._engine.result_schema(MAIN)
+        except engine.QueryError as error:
+            message = f"can't run: {sources.in_our_words(str(error), self._sources.values())}"
+            self._problems.append(errors.Problem(field="spec.transform", value="", message=message))
+            return tuple(outputs)
         return tuple(
             dataclasses.replace(output, field=found.field(output.computed).with_name(output.name)) if output.computed else output
             for output in outputs
@@ -303,6 +306,10 @@ class _Compiler:
         read |= {source.internal for source in self._used_by([step.sql for step in steps])}
         used = [source.column for source in self._sources.values() if source.internal in read and source.column]
         return tuple(dict.fromkeys([*used, *([self._told.explode.field] if self._told.explode else [])]))
+
+
+def _is_not_true(node: engine.Node) -> engine.Node:
+    return scope.case([(logic.is_true(node), scope.truth(value=False))], scope.truth(value=True))
 
 
 def _computed(outputs: list[OutputColumn]) -> Iterator[OutputColumn]:

@@ -7,13 +7,16 @@ open, read or prepare, run; an `Engine` belongs to one thread. The interpreter's
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Final, TypeVar, cast
 
 import duckdb
+import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 
 # The copy it speaks of costs less than planning the query anew, which is the way it recommends (0.4 against 0.8 ms a call).
@@ -58,7 +61,7 @@ class _Source:
         self.table = empty
 
     def __arrow_c_stream__(self, requested_schema: object = None) -> object:
-        stream: object = self.table.__arrow_c_stream__(requested_schema)  # type: ignore[no-untyped-call]
+        stream: object = self.table.__arrow_c_stream__(requested_schema)
         return stream
 
     def __arrow_c_schema__(self) -> object:
@@ -96,7 +99,6 @@ class Engine:
         """In the order they must be set: the last two close the doors to the others."""
         return {
             "memory_limit": f"{self._memory_bytes}B",
-            "max_execution_time": str(max(1, round(self._seconds * 1000))),
             "temp_directory": "",
             "TimeZone": "UTC",
             "python_enable_replacements": "false",
@@ -115,9 +117,21 @@ class Engine:
 
     def run(self, name: str, table: pa.Table) -> pa.Table:
         """Execute what was prepared over a table of the source's schema. Raises DataError, LimitError."""
+        with self._reading(table):
+            return self._attempt(lambda: self._fetch(f"EXECUTE {name}"))
+
+    def run_numbers(self, name: str, table: pa.Table) -> npt.NDArray[Any]:
+        """As `run`, for a query of one column of numbers without NULL; at half the cost of a call."""
+        with self._reading(table):
+            columns = self._attempt(lambda: self._connection.execute(f"EXECUTE {name}").fetchnumpy())
+        (numbers,) = columns.values()
+        return np.asarray(numbers)
+
+    @contextlib.contextmanager
+    def _reading(self, table: pa.Table) -> Iterator[None]:
         self._source.table = table
         try:
-            return self._attempt(lambda: self._fetch(f"EXECUTE {name}"))
+            yield
         finally:
             self._source.table = self._schema.empty_table()
 

@@ -18,10 +18,12 @@ import pyarrow as pa
 from penstock.core.transform import compile as compiler
 from penstock.core.transform import engine, sources
 
-MOST_MESSAGES = 1_000
+MOST_MESSAGES = 200
 """Failing rows of one call that are run alone for a message of their own; further ones get their expression's first."""
 
 _BLAME = "blame"
+_SOMEWHERE = "spec.transform"
+"""The place of a failure that none of the expressions has by itself."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,6 +55,7 @@ class Queries:
         if plan.count_sql:
             self._engine.prepare(compiler.COUNT, plan.count_sql)
         self._critic: engine.Engine | None = None
+        self._suspects = {step: f"suspect{at}" for at, step in enumerate([*plan.variables.values(), *plan.steps])}
 
     def _open(self, *, share_work: bool) -> engine.Engine:
         return engine.Engine(
@@ -71,34 +74,33 @@ class Queries:
         """Answers that together cover every row but the failed ones; no two speak of one row."""
         try:
             return [self._ask(table)], []
-        except engine.DataError:
-            return self._without_the_guilty(table)
-        except engine.LimitError:
-            return self._halved(table)
+        except engine.DataError as error:
+            return self._without_the_guilty(table, error)
+        except engine.LimitError as error:
+            return self._halved(table, error)
 
     def _ask(self, table: pa.Table) -> Answer:
         result = self._engine.run(compiler.MAIN, table)
-        counted = self._engine.run(compiler.COUNT, table) if self._plan.count_sql else None
-        why = counted.column("why").to_numpy() if counted is not None else None
+        why = self._engine.run_numbers(compiler.COUNT, table) if self._plan.count_sql else None
         return Answer(result=result, asked=table.column(sources.ROW).to_numpy(), why=why)
 
-    def _without_the_guilty(self, table: pa.Table) -> tuple[list[Answer], list[FailedRow]]:
+    def _without_the_guilty(self, table: pa.Table, failure: engine.QueryError) -> tuple[list[Answer], list[FailedRow]]:
         try:
             guilty = self._blame(table)
         except engine.QueryError:
-            return self._halved(table)
+            return self._halved(table, failure)
         innocent = table.filter(pa.array(guilty < 0))
         if len(innocent) == len(table):
-            return self._halved(table)
-        answers, failed = self._asked(innocent)
+            return self._halved(table, failure)
+        answers, failed = self._without_blame(innocent)
         more, condemned = self._heard(table, guilty)
         return answers + more, failed + condemned
 
-    def _asked(self, table: pa.Table) -> tuple[list[Answer], list[FailedRow]]:
+    def _without_blame(self, table: pa.Table) -> tuple[list[Answer], list[FailedRow]]:
         try:
             return [self._ask(table)], []
-        except engine.QueryError:
-            return self._halved(table)
+        except engine.QueryError as error:
+            return self._halved(table, error)
 
     def _heard(self, table: pa.Table, guilty: npt.NDArray[np.int64]) -> tuple[list[Answer], list[FailedRow]]:
         """Each blamed row by itself, for its message; one that does not fail alone is answered like any other."""
@@ -111,7 +113,7 @@ class Queries:
                 row = int(table.column(sources.ROW)[place].as_py())
                 failed.append(dataclasses.replace(first[step], row=row))
                 continue
-            heard = self._alone(table.slice(place, 1), [self._plan.steps[step]])
+            heard = self._accused(table.slice(place, 1), step)
             if isinstance(heard, Answer):
                 answers.append(heard)
                 continue
@@ -119,50 +121,52 @@ class Queries:
             first.setdefault(step, heard)
         return answers, failed
 
-    def _halved(self, table: pa.Table) -> tuple[list[Answer], list[FailedRow]]:
-        if len(table) <= 1:
-            heard = [self._alone(table.slice(at, 1), self._plan.steps) for at in range(len(table))]
-            return [one for one in heard if isinstance(one, Answer)], [one for one in heard if isinstance(one, FailedRow)]
+    def _halved(self, table: pa.Table, failure: engine.QueryError) -> tuple[list[Answer], list[FailedRow]]:
+        if len(table) == 1:
+            return [], [self._failed(table, *(self._fault(table, self._plan.steps) or (_SOMEWHERE, str(failure))))]
         middle = len(table) // 2
         answers, failed = self.run(table.slice(0, middle))
         more, worse = self.run(table.slice(middle))
         return answers + more, failed + worse
 
-    def _alone(self, row: pa.Table, suspects: Sequence[compiler.Step]) -> Answer | FailedRow:
+    def _accused(self, row: pa.Table, step: int) -> Answer | FailedRow:
+        if found := self._fault(row, [self._plan.steps[step]]):
+            return self._failed(row, *found)
         try:
             return self._ask(row)
         except engine.QueryError as error:
-            step, message = self._fault(row, suspects) or self._fault(row, self._plan.steps) or (None, str(error))
+            return self._failed(row, _SOMEWHERE, str(error))
+
+    def _failed(self, row: pa.Table, path: str, message: str) -> FailedRow:
         words = sources.in_our_words(message, self._plan.engine_sources)
-        path = step.path if step else "spec.transform"
         return FailedRow(row=int(row.column(sources.ROW)[0].as_py()), path=path, message=words)
 
-    def _fault(self, row: pa.Table, suspects: Sequence[compiler.Step]) -> tuple[compiler.Step, str] | None:
-        """The first of the expressions that fails on this row, or the innermost variable that is to blame for it."""
+    def _fault(self, row: pa.Table, suspects: Sequence[compiler.Step]) -> tuple[str, str] | None:
+        """The place and the words of the first expression that fails on this row, or of the variable inside it that does."""
         for step in suspects:
             if message := self._complaint(row, step):
                 inner = [self._plan.variables[name] for name in self._plan.variables if name in step.uses]
-                return next(((cause, told) for cause in inner if (told := self._complaint(row, cause))), (step, message))
+                told = ((cause.path, said) for cause in inner if (said := self._complaint(row, cause)))
+                return next(told, (step.path, message))
         return None
 
     def _complaint(self, row: pa.Table, step: compiler.Step) -> str:
         try:
-            critic = self._judge()
-            critic.prepare("suspect", engine.select([f"({step.sql}) AS suspect"]))
-            critic.run("suspect", row)
+            self._judge().run(self._suspects[step], row)
         except engine.QueryError as error:
             return str(error)
         return ""
 
     def _blame(self, table: pa.Table) -> npt.NDArray[np.int64]:
         """For each row the number of the first step that fails on it, or -1."""
-        found = self._judge().run(_BLAME, table).column("step")
-        return np.asarray(found.to_numpy(), dtype=np.int64)
+        return np.asarray(self._judge().run_numbers(_BLAME, table), dtype=np.int64)
 
     def _judge(self) -> engine.Engine:
         if self._critic is None:
             self._critic = self._open(share_work=False)
             self._critic.prepare(_BLAME, blame_sql(self._plan))
+            for step, name in self._suspects.items():
+                self._critic.prepare(name, engine.select([f"({step.sql}) AS suspect"]))
         return self._critic
 
 

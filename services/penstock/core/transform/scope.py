@@ -163,6 +163,17 @@ def number_constant(number: int) -> engine.Node:
     return _node("CONSTANT", "VALUE_CONSTANT", literal={"kind": "INTEGER", "text": str(number)})
 
 
+def truth(value: bool) -> engine.Node:
+    """The tree of TRUE or FALSE."""
+    return _node("CONSTANT", "VALUE_CONSTANT", literal={"kind": "BOOLEAN", "text": str(value).lower()})
+
+
+def case(checks: Sequence[tuple[engine.Node, engine.Node]], otherwise: engine.Node) -> engine.Node:
+    """The tree of CASE WHEN … THEN … ELSE … END."""
+    written = [{"when_expr": when, "then_expr": then} for when, then in checks]
+    return _node("CASE", "CASE_EXPR", case_checks=written, else_expr=otherwise)
+
+
 def column_ref(*names: str) -> engine.Node:
     """The tree of a column's name."""
     return _node("COLUMN_REF", "COLUMN_REF", column_names=list(names))

@@ -20,6 +20,8 @@ MOST_CHARACTERS: Final = 10_000
 MOST_NODES: Final = 5_000
 """Nodes of one expression with its variables put in; bounds what nested variables can grow to."""
 MOST_DEPTH: Final = 60
+_MOST_WRITTEN_DEPTH = 4 * MOST_DEPTH
+"""Predicates are written in a form of their own, up to four levels for one."""
 
 _OPERATORS = frozenset(
     {
@@ -99,7 +101,7 @@ class Parser:
             sql = self._engine.unparse(tree).removeprefix("SELECT ")
         except (engine.QueryError, RecursionError) as error:
             raise scope.RefusedError(f"can't be written back: {error}") from error
-        _Walk(internal).expression(self._parse(sql), frozenset(), 1)
+        _Walk(internal, _MOST_WRITTEN_DEPTH).expression(self._parse(sql), frozenset(), 1)
         return sql
 
     def _parse(self, sql: str) -> engine.Node:
@@ -135,8 +137,8 @@ _Params = frozenset[str]
 class _Walk:
     """One pass over one tree; writes a new tree with every name replaced by what it stands for."""
 
-    def __init__(self, known: scope.Scope) -> None:
-        self._known = known
+    def __init__(self, known: scope.Scope, most_depth: int = MOST_DEPTH) -> None:
+        self._known, self._most_depth = known, most_depth
         self.nodes = 0
         self.depth = 0
         self.uses: list[str] = []
@@ -156,7 +158,7 @@ class _Walk:
     def expression(self, node: engine.Node, params: _Params, depth: int) -> engine.Node:
         self.nodes += 1
         self.depth = max(self.depth, depth)
-        if depth > MOST_DEPTH:
+        if depth > self._most_depth:
             raise scope.RefusedError("is nested too deeply", "move parts of it into variables")
         handler = self._classes.get(node["class"])
         if handler is None:

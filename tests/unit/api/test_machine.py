@@ -1,0 +1,153 @@
+"""A cluster's pipeline on one machine."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from tests.unit.api import examples
+
+from penstock.api import base, lower, machine
+from penstock.core import errors
+
+_TABLE = {"template": "clicks_{region}", "allowed": ["eu"], "otherwise": "rest"}
+_CLUSTER: dict[str, Any] = {
+    "serviceAccountName": "clicks",
+    "updates": {"mode": "Auto"},
+    "log": {"type": "Kafka", "retention": {"hours": 5}, "kafka": {"bootstrapServers": ["k:1"], "partitions": 6}},
+    "source": {"ingest": {"replicas": {"min": 3}}},
+    "sinks": [
+        {
+            "name": "ware-house",
+            "type": "ClickHouse",
+            "tablePolicy": "Verify",
+            "clickHouse": {"url": "http://c:8123", "database": "d", "table": _TABLE},
+            "replicas": {"max": 4},
+        },
+        {"name": "lake", "type": "Files", "files": {"url": "s3://b/x", "partition": [{"name": "event"}]}},
+        {"name": "hook-1", "type": "HTTP", "http": {"url": "http://h"}},
+    ],
+}
+
+
+def test_what_changes_where_data_goes_is_refused_with_the_flag_that_helps() -> None:
+    """Catches a laptop run that writes to the production store, or nowhere."""
+    problems = machine.one_machine_problems(examples.made(**_CLUSTER))
+    assert [problem.field for problem in problems] == [
+        "spec.log.type",
+        "spec.sinks[0].type",
+        "spec.sinks[1].files.url",
+        "spec.sinks[2].type",
+    ]
+    assert "--log embedded" in problems[0].remedy
+    assert "--sink ware-house=duckdb:" in problems[1].remedy
+
+
+def test_a_kafka_source_can_not_be_replaced() -> None:
+    """Catches a run that waits for events from a topic nobody reads."""
+    source = {"type": "Kafka", "kafka": {"bootstrapServers": ["k:1"], "topics": ["t"]}}
+    assert [problem.field for problem in machine.one_machine_problems(examples.made(source=source))] == ["spec.source.type"]
+
+
+@pytest.mark.parametrize("log", [None, {"type": "Embedded"}, {"retention": {"hours": 1}}])
+def test_a_log_that_is_left_open_is_the_embedded_one(log: dict[str, Any] | None) -> None:
+    """Catches a minimal pipeline that needs a flag to run."""
+    described = examples.made(**({"log": log} if log else {}))
+    assert machine.one_machine_problems(described) == []
+
+
+def test_overrides_make_it_run_here_and_keep_the_rest() -> None:
+    """Catches a lost table template, retention or partition folder, and a leftover of the old store."""
+    targets = {"ware-house": "duckdb:out.db", "lake": "files:lake", "hook-1": "duckdb:/tmp/hook.db"}
+    found = machine.apply_overrides(examples.made(**_CLUSTER), "embedded", targets)
+    assert machine.one_machine_problems(found) == []
+    warehouse, lake, hook = found.spec.sinks
+    assert (warehouse.type, warehouse.click_house, lower.table_policy(warehouse)) == ("DuckDB", None, "CreateIfMissing")
+    assert warehouse.duckdb is not None
+    assert warehouse.duckdb.path == "out.db"
+    assert isinstance(warehouse.duckdb.table, base.NameTemplate)
+    assert lake.files is not None
+    assert (lake.files.url, lake.files.partition[0].name) == ("file://./lake", "event")
+    assert (lower.table(hook), hook.http) == ("hook_1", None)
+    assert (lower.partitions(found), lower.retention_seconds(found)) == (1, 5 * 3600)
+
+
+def test_without_overrides_nothing_changes() -> None:
+    """Catches a field that counts as written after a run that changed nothing."""
+    described = examples.made(**_CLUSTER)
+    found = machine.apply_overrides(described, None, {})
+    assert found == described
+    assert machine.ignored_fields(found) == machine.ignored_fields(described)
+
+
+@pytest.mark.parametrize(
+    ("log", "targets"),
+    [
+        ("kafka", {}),
+        (None, {"nowhere": "duckdb:x"}),
+        (None, {"lake": "postgres:x"}),
+        (None, {"lake": "duckdb:"}),
+        (None, {"lake": "out.db"}),
+        (None, {"lake": "files:a b"}),
+    ],
+)
+def test_an_override_that_makes_no_sense_is_refused(log: str | None, targets: dict[str, str]) -> None:
+    """Catches a misspelt sink whose rows go on to the store in the file."""
+    with pytest.raises(errors.InvalidPipelineError):
+        machine.apply_overrides(examples.made(**_CLUSTER), log, targets)
+
+
+@pytest.mark.parametrize(
+    ("target", "url"),
+    [
+        ("files:out", "file://./out"),
+        ("files:./out/", "file://./out/"),
+        ("files:/srv/x", "file:///srv/x"),
+        ("files:file:///y", "file:///y"),
+    ],
+)
+def test_a_folder_may_be_given_in_any_usual_way(target: str, url: str) -> None:
+    """Catches a relative folder that becomes a host name."""
+    files = machine.apply_overrides(examples.made(), None, {"warehouse": target}).spec.sinks[0].files
+    assert files is not None
+    assert files.url == url
+
+
+@pytest.mark.parametrize(
+    ("ingest", "field"),
+    [
+        ({"auth": {"type": "BearerToken", "secretRef": {"name": "tokens"}}}, "spec.source.ingest.auth.type"),
+        ({"tls": {"secretRef": {"name": "certificate"}}}, "spec.source.ingest.tls"),
+    ],
+)
+def test_a_door_that_would_stand_open_is_refused(ingest: dict[str, Any], field: str) -> None:
+    """Catches a pipeline that asks for tokens or TLS and runs without."""
+    problems = machine.one_machine_problems(examples.made(source={"ingest": ingest}))
+    assert [problem.field for problem in problems] == [field]
+
+
+def test_a_start_that_can_not_be_found_is_refused() -> None:
+    """Catches a lane that begins somewhere else than it was told to."""
+    late = {"type": "Time", "time": "2026-01-01T00:00:00Z"}
+    sink = {"name": "w", "type": "DuckDB", "duckDB": {"path": "x.db", "table": "t"}, "startFrom": late}
+    problems = machine.one_machine_problems(examples.made(sinks=[sink]))
+    assert [problem.field for problem in problems] == ["spec.sinks[0].startFrom.type"]
+
+
+def test_what_is_not_built_yet_is_named_where_somebody_asks_for_it() -> None:
+    """Catches a wish that is dropped without a word."""
+    sink = {"name": "w", "type": "DuckDB", "duckDB": {"path": "x.db", "table": "t"}, "batching": {"mode": "Auto"}}
+    found = machine.unmet_fields(examples.made(sinks=[sink], deadLetters={"flood": {"percent": 10}}))
+    assert found == ["spec.deadLetters.flood", "spec.sinks[0].batching.mode (Static is used)"]
+    assert machine.unmet_fields(examples.made()) == []
+
+
+def test_fields_that_only_a_cluster_can_honour_are_named() -> None:
+    """Catches the naming of what nobody wrote."""
+    assert machine.ignored_fields(examples.made(**_CLUSTER)) == [
+        "spec.serviceAccountName",
+        "spec.updates",
+        "spec.source.ingest.replicas",
+        "spec.sinks[0].replicas",
+    ]
+    assert machine.ignored_fields(examples.made()) == []
