@@ -60,12 +60,24 @@ asyncio.run(main())
 """
 
 
-def run(script: str, *arguments: str) -> subprocess.Popen[str]:
+ELSEWHERE = """
+import pathlib, sys
+from penstock.sinks import duckdb_store
+
+store = duckdb_store.Store(pathlib.Path(sys.argv[1]))
+store.connection.execute("CREATE TABLE t (moment TIMESTAMP)")
+store.connection.execute("INSERT INTO t SELECT TIMESTAMPTZ '2026-01-01 00:00:00+00'")
+print(store.connection.execute("SELECT CAST(moment AS VARCHAR) FROM t").fetchall()[0][0])
+print(store.reader().execute("SELECT CAST(TIMESTAMPTZ '2026-01-01 00:00:00+00' AS VARCHAR)").fetchall()[0][0])
+"""
+
+
+def run(script: str, *arguments: str, **environment: str) -> subprocess.Popen[str]:
     path = os.pathsep.join((str(REPOSITORY / "services"), str(REPOSITORY)))
     return subprocess.Popen(
         [sys.executable, "-c", script, *arguments],
         cwd=REPOSITORY,
-        env={**os.environ, "PYTHONPATH": path},
+        env={**os.environ, "PYTHONPATH": path, **environment},
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -98,3 +110,9 @@ def test_without_room_nothing_lands_in_part_and_with_room_again_it_goes_on(tmp_p
     out, err = process.communicate(timeout=120)
     assert process.returncode == 0, out + err
     assert stores.landed_ids(store, tmp_path) == list(range(30_000))
+
+
+def test_times_are_utc_wherever_the_machine_stands(tmp_path: pathlib.Path) -> None:
+    """Catches casts and answers by the machine's own zone: the same event would land as another time on each laptop."""
+    out, err = run(ELSEWHERE, str(tmp_path / "out.db"), TZ="America/New_York").communicate(timeout=60)
+    assert out.splitlines() == ["2026-01-01 00:00:00", "2026-01-01 00:00:00+00"], err

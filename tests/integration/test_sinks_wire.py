@@ -209,7 +209,7 @@ class Slow:
     def hold(self, step):
         if step == "journalled":
             self.reached.set()
-            self.go.wait()
+            self.go.wait(30)
 
 
 async def test_a_write_past_its_deadline_ends_and_its_retry_hears_of_it(connect, tmp_path):

@@ -11,9 +11,8 @@ import asyncio
 import enum
 import random
 import time
-from collections.abc import Coroutine
+from collections.abc import Awaitable, Callable
 from concurrent import futures
-from typing import Any
 
 import structlog
 
@@ -82,13 +81,16 @@ class Lane:
             self.settings, self._event_log, self._preparer, self._worker, self.accounts, self.dispatcher, self._letters
         )
         self._subscription = await self._event_log.subscribe(port.EVENTS, self.settings.lane, self._reader)
-        loops = (self._reader.run(self._subscription), self.dispatcher.run(), self._commit_regularly())
+        loops = (self._read, self.dispatcher.run, self._commit_regularly)
         self._tasks = [asyncio.create_task(self._guarded(loop), name=f"lane-{self.settings.sink}") for loop in loops]
 
-    async def _guarded(self, loop: Coroutine[Any, Any, None]) -> None:
+    async def _read(self) -> None:
+        await self._reader.run(self._subscription)
+
+    async def _guarded(self, loop: Callable[[], Awaitable[None]]) -> None:
         """A loop that fails halts the lane with the reason, and leaves the other lanes and the doors alone."""
         try:
-            await loop
+            await loop()
         except Exception as error:
             _log.exception("lane_halted", sink=self.settings.sink)
             self._stopped_by = _as_failure(error)
@@ -108,7 +110,7 @@ class Lane:
         return True
 
     async def _is_drained(self) -> bool:
-        return not self.accounts.open_blocks and await self.unread_blocks() == 0
+        return self._reader.assigned and not self.accounts.open_blocks and await self.unread_blocks() == 0
 
     async def stop(self) -> None:
         """End now. Unfinished blocks are read again by whoever comes next."""

@@ -16,7 +16,7 @@ from typing import ParamSpec, TypeVar
 
 from penstock.batcher import accounts, dispatch, letters, prepare
 from penstock.batcher import settings as lane_settings
-from penstock.core import addresses, blocks, deadletters, ledger
+from penstock.core import addresses, blocks, deadletters, dedup, ledger
 from penstock.log import port
 
 P = ParamSpec("P")
@@ -45,6 +45,8 @@ class Reader:
         self._seeks: dict[int, int] = {}
         self._running = asyncio.Event()
         self._running.set()
+        self.assigned = False
+        """Whether the log has said which partitions are this lane's."""
 
     def pause(self) -> None:
         self._running.clear()
@@ -60,6 +62,7 @@ class Reader:
     async def on_assigned(self, commits: Mapping[int, port.Commit | None]) -> None:
         for partition, commit in commits.items():
             await self._assign(partition, commit)
+        self.assigned = True
 
     async def _assign(self, partition: int, commit: port.Commit | None) -> None:
         if commit is None:
@@ -79,24 +82,24 @@ class Reader:
         newest = await self._log.headers(port.EVENTS, partition, offset, limit=1)
         since = newest[0].append_time_microseconds if newest else 0
         self._preparer.forget(partition)
-        if self._settings.deduplicate and newest:
-            await self._rebuild(partition, await self._window_start(partition, offset, lane_start, since), offset)
+        if told := self._settings.deduplicate:
+            await self._rebuild(partition, await self._window_start(told, partition, offset, lane_start), offset)
         return await self._letters.known(partition, since)
 
-    async def _window_start(self, partition: int, offset: int, lane_start: int, now_microseconds: int) -> int:
+    async def _window_start(self, told: lane_settings.Deduplicate, partition: int, offset: int, lane_start: int) -> int:
         """The first offset that can matter for an event at `offset`: enough events back, or old enough, or the lane's start."""
-        told, events, before = self._settings.deduplicate, 0, offset
-        while told and before > lane_start:
+        below: list[port.Record] = []
+        needed, before = 0, offset
+        while needed == len(below) and before > lane_start:
             page = await self._log.headers(port.EVENTS, partition, before, limit=_HEADER_PAGE)
-            for record in page:
-                too_old = record.append_time_microseconds < now_microseconds - told.window_microseconds
-                if record.offset < lane_start or events >= told.max_events or too_old:
-                    return before
-                events += blocks.read_header(record.headers).rows
-                before = record.offset
-            if not page:
-                break
-        return before
+            below += [record for record in page if record.offset >= lane_start]
+            before = page[-1].offset if page else lane_start
+            needed = dedup.rebuild_blocks(
+                ((record.append_time_microseconds, blocks.read_header(record.headers).rows) for record in below),
+                window_microseconds=told.window_microseconds,
+                max_events=told.max_events,
+            )
+        return below[needed - 1].offset if needed else offset
 
     async def _rebuild(self, partition: int, start: int, end: int) -> None:
         while start < end:

@@ -100,7 +100,8 @@ class _Reading:
         self._rejected.append(why.at(index))
 
     def result(self, originals: pa.BinaryArray, schema: pa.Schema) -> Parsed:
-        columns = pa.concat_batches(self._batches or [exact.batch([], self._columns)])
+        batches = [batch for batch in self._batches if batch.num_rows] or [exact.batch([], self._columns)]
+        columns = batches[0] if len(batches) == 1 else pa.concat_batches(batches)
         accepted = np.concatenate(self._accepted) if self._accepted else np.zeros(0, np.int64)
         kept = originals if len(accepted) == len(originals) else originals.take(pa.array(accepted))
         return Parsed(

@@ -109,7 +109,7 @@ class BlockBuilder:
             _logger.exception("block_failed", requests=len(group))
             outcomes = [_unknown(f"internal error: {type(error).__name__}")] * len(group)
         # Before the answers: a caller that sends its next request at once must find nothing under way.
-        self._under_way.discard(asyncio.current_task())  # type: ignore[arg-type]  # this is one
+        self._under_way.discard(asyncio.current_task())
         for pending, outcome in zip(group, outcomes, strict=True):
             if not pending.answer.done():
                 pending.answer.set_result(outcome)

@@ -84,7 +84,7 @@ class Composer:
         read = self._read(group)
         parsed = time.thread_time()
         owners = np.concatenate(read.owners) if read.owners else np.zeros(0, np.int64)
-        made = tuple(self._blocks(pa.concat_batches(read.batches), owners, group)) if len(owners) else ()
+        made = tuple(self._blocks(_joined(read.batches), owners, group)) if len(owners) else ()
         accepted = np.bincount(owners, minlength=len(group)).tolist()
         answers = tuple(
             Answer(
@@ -168,6 +168,10 @@ class Composer:
         chosen = (hashes % np.uint64(self._partitions)).astype(np.int64)
         for partition in np.unique(chosen).tolist():
             yield partition, np.flatnonzero(chosen == partition)
+
+
+def _joined(batches: Sequence[pa.RecordBatch]) -> pa.RecordBatch:
+    return batches[0] if len(batches) == 1 else pa.concat_batches(batches)
 
 
 def _framed(request: submissions.Submission) -> frames.Frames:

@@ -109,7 +109,7 @@ class _Servicer(ingest_pb2_grpc.IngestServicer):
             await _abort(context, outcome.refusal)
         return _response(request.sequence, outcome)
 
-    async def PublishStream(  # noqa: N802 - the name in the proto
+    async def PublishStream(  # type: ignore[override]  # noqa: N802 - the stubs know generators only
         self, request_iterator: object, context: _Context
     ) -> None:
         """See ingest.proto. A refusal is a response, the stream goes on; draining ends it when all that was read is answered."""
@@ -151,7 +151,7 @@ class _Stream:
                     reading.cancel()
                     return
                 request = reading.result()
-                if request is grpc.aio.EOF:
+                if not isinstance(request, ingest_pb2.PublishRequest):  # the end of the client's side
                     return
                 yield request
         finally:

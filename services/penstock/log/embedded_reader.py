@@ -83,12 +83,7 @@ def records(connection: sqlite3.Connection, topic: str, number: int, offset: int
 
     Raises OffsetOutOfRangeError outside of the partition's bounds, LogError for a record that is missing or changed.
     """
-    identity, start, end = _find(connection, topic, number)
-    if not start <= offset <= end:
-        raise port.OffsetOutOfRangeError(
-            f"{topic}/{number}: offset {offset} is not in the log, which holds {start} to {end}"
-            f" ({'it was trimmed' if offset < start else 'it was never written'})"
-        )
+    identity, end = _reach(connection, topic, number, offset)
     until = _until(connection, identity, offset, max_bytes)
     rows = connection.execute(
         "SELECT record.offset, record.append_time, name, record.sequence, headers, content, checksum FROM record"
@@ -119,13 +114,15 @@ def fair(
 ) -> dict[int, list[port.Record]]:
     """Records of several (partition, offset) under one bound: each partition gets its share of what the earlier ones left.
 
-    The first that has any gives at least one.
+    The first that has any gives at least one. Raises as `records` does, whichever partition it is.
     """
+    for number, offset in wanted:
+        _reach(connection, topic, number, offset)
     found: dict[int, list[port.Record]] = {}
     left = max_bytes
     for index, (number, offset) in enumerate(wanted):
-        share = max(0, left) // (len(wanted) - index)
-        if found and _first_bytes(connection, topic, number, offset) > share:
+        share = left // (len(wanted) - index)
+        if found and (left <= 0 or _first_bytes(connection, topic, number, offset) > share):
             continue
         if batch := records(connection, topic, number, offset, share):
             found[number] = batch
@@ -147,6 +144,17 @@ def _find(connection: sqlite3.Connection, topic: str, number: int) -> tuple[int,
     find = "SELECT id, start_offset, end_offset FROM partition WHERE topic = ? AND number = ?"
     found: tuple[int, int, int] | None = connection.execute(find, (topic, number)).fetchone()
     return found or (0, 0, 0)
+
+
+def _reach(connection: sqlite3.Connection, topic: str, number: int, offset: int) -> tuple[int, int]:
+    """The partition's row and its end, once it is sure that `offset` is within its bounds."""
+    identity, start, end = _find(connection, topic, number)
+    if not start <= offset <= end:
+        why = "it was trimmed" if offset < start else "it was never written"
+        raise port.OffsetOutOfRangeError(
+            f"{topic}/{number}: offset {offset} is not in the log, which holds {start} to {end} ({why})"
+        )
+    return identity, end
 
 
 def _until(connection: sqlite3.Connection, identity: int, offset: int, max_bytes: int) -> int:

@@ -76,6 +76,9 @@ class DuckDBWriter:
             raise duckdb_store.classify(self._path, error) from error
         except port.SinkError:
             raise
+        except OSError as error:
+            self._drop()
+            raise tables.unavailable(type(error).__name__, f"{self._path}: {error}", "mend the disk") from error
         except BaseException:
             self._drop()
             raise

@@ -18,6 +18,8 @@ _SAMPLE_ROWS = 1_000
 # Of the sampled rows: with more distinct values a dictionary costs time and makes the file larger.
 _DISTINCT_SHARE = 0.5
 
+_WITHOUT = (pa.types.is_nested, pa.types.is_boolean, pa.types.is_null)
+
 
 class Format(enum.Enum):
     """The value is the word the API uses."""
@@ -35,7 +37,7 @@ def encode(rows: pa.Table, format_: Format) -> pa.Buffer:
     out = pa.BufferOutputStream()
     if format_ is Format.PARQUET:
         dictionaries = [name for name in rows.column_names if _repeats(rows.column(name))]
-        pq.write_table(rows, out, compression="zstd", compression_level=1, use_dictionary=dictionaries)  # type: ignore[arg-type]  # a list is allowed
+        pq.write_table(rows, out, compression="zstd", compression_level=1, use_dictionary=dictionaries)
     else:
         _write_lines(rows, out)
     return out.getvalue()
@@ -43,13 +45,14 @@ def encode(rows: pa.Table, format_: Format) -> pa.Buffer:
 
 def _repeats(column: pa.ChunkedArray[Any]) -> bool:
     """Whether a sample of the values says that a dictionary pays. Nested columns are left alone: names of leaves differ."""
-    if pa.types.is_nested(column.type) or pa.types.is_dictionary(column.type) or isinstance(column.type, pa.BaseExtensionType):
-        return pa.types.is_dictionary(column.type)
-    if pa.types.is_boolean(column.type) or pa.types.is_null(column.type):
+    kind = column.type
+    if pa.types.is_dictionary(kind):
+        return True
+    if any(refused(kind) for refused in _WITHOUT) or isinstance(kind, pa.BaseExtensionType):
         return False
     sample = column.slice(0, _SAMPLE_ROWS)
     distinct: int = pc.count_distinct(sample).as_py()
-    return distinct <= len(sample) * _DISTINCT_SHARE
+    return bool(distinct <= len(sample) * _DISTINCT_SHARE)
 
 
 def _write_lines(rows: pa.Table, out: pa.BufferOutputStream) -> None:

@@ -84,6 +84,8 @@ def test_a_value_is_taken_as_its_declared_type(
         (_Types.DECIMAL, {}, "1.00001", "4 of them after the point"),
         (_Types.TIMESTAMP, {}, '"2026-01-31T12:00:00"', "RFC 3339 time with its offset"),
         (_Types.TIMESTAMP, {}, '"2026-02-30T12:00:00Z"', "RFC 3339 time"),
+        (_Types.TIMESTAMP, {}, '"2026-01-31T12:00Z"', "RFC 3339 time"),
+        (_Types.TIMESTAMP, {}, '"2026-01-31T12:00:00+0100"', "RFC 3339 time"),
         (_Types.TIMESTAMP, {}, '"0000-01-01T00:00:00Z"', "RFC 3339 time"),
         (_Types.TIMESTAMP, {"format": _Formats.EPOCH_SECONDS}, "1769860800000", "seconds since 1970"),
         (_Types.DATE, {}, '"2026-02-30"', "a date such as"),

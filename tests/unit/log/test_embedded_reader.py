@@ -73,3 +73,9 @@ def test_a_share_goes_to_each_partition_and_what_one_leaves_to_the_next(reader):
     assert {number: len(batch) for number, batch in found.items()} == {0: 2}
     found = embedded_reader.fair(reader, port.EVENTS, [(0, 0), (0, 3)], 200_000)
     assert [item.offset for item in found[0]] == [3, 4]
+
+
+def test_a_gap_shows_whatever_the_other_partitions_have(reader):
+    """Catches a gap that stays hidden behind partitions that use up the bound."""
+    with pytest.raises(port.OffsetOutOfRangeError, match="9"):
+        embedded_reader.fair(reader, port.EVENTS, [(0, 0), (1, 9)], 1)

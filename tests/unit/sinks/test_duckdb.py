@@ -127,7 +127,7 @@ async def test_two_sinks_may_share_a_database(tmp_path):
         await writer.close()
 
 
-async def test_after_an_error_that_no_rule_expects_the_file_tells_the_truth(tmp_path):
+async def test_an_error_that_no_rule_expects_leaves_nothing_behind(tmp_path):
     """Catches ranges kept in memory from a write that was rolled back: the retry would be trimmed and its rows lost."""
     faults = iter([RuntimeError("once")])
 
@@ -144,6 +144,23 @@ async def test_after_an_error_that_no_rule_expects_the_file_tells_the_truth(tmp_
     assert await ids(writer) == []
     assert (await writer.write(writes.batch(rows, writes.span(0, 2)))).written == 2
     await writer.close()
+
+
+async def test_after_a_commit_whose_sync_fails_the_retry_hears_that_it_has_landed(writer, monkeypatch):
+    """Catches a session that goes on with what it knew before the commit: the retry would land the rows again."""
+    rows = writes.numbered(0, 2)
+    await writer.describe(writes.LANE, "clicks", rows.schema)
+
+    def failing(store):
+        monkeypatch.undo()
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr(duckdb_store.Store, "_sync_new_log", failing)
+    with pytest.raises(port.SinkError) as caught:
+        await writer.write(writes.batch(rows, writes.span(0, 2)))
+    assert caught.value.failure.result_class is results.ResultClass.OUTAGE
+    assert list((await writer.write(writes.batch(rows, writes.span(0, 2)))).already_landed) == [writes.span(0, 2)]
+    assert await ids(writer) == [0, 1]
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 import errno
 import os
+import pathlib
 
 import pyarrow as pa
 import pyarrow.dataset as ds
@@ -98,6 +99,17 @@ async def test_after_an_error_at_any_step_the_retry_lands_each_row_once(tmp_path
     await writer.close()
 
 
+async def test_what_no_intent_speaks_of_is_removed_at_the_start(tmp_path):
+    """Catches temporary files of killed writes that fill the disk, one start after the other."""
+    leftover = tmp_path / "_penstock" / "tmp" / "0000-000000000000-abc.0"
+    durable.make_directory(leftover.parent)
+    leftover.write_bytes(b"half a file")
+    writer = files.FilesWriter(tmp_path)
+    await writer.describe(writes.LANE, "", writes.numbered(0, 0).schema)
+    await writer.close()
+    assert not leftover.exists()
+
+
 async def test_a_file_taken_away_by_its_owner_is_not_missed(tmp_path):
     """Catches a start that fails, or that lands rows again, because somebody moved old files to another place."""
     batch = writes.batch(writes.numbered(0, 3), writes.span(0, 3))
@@ -125,6 +137,35 @@ async def test_files_can_not_be_queried(writer):
     """Catches a query that ends in an error nobody can act on."""
     with pytest.raises(port.SinkError, match="NOT_QUERYABLE"):
         await writer.query("SELECT 1")
+
+
+async def test_everything_is_on_disk_before_something_points_to_it(tmp_path, monkeypatch):
+    """Catches a sync that is left out, which no kill shows and power loss does: names without contents, or the reverse."""
+    writer, done, fsync, replace = files.FilesWriter(tmp_path), [], os.fsync, pathlib.Path.replace
+    await writer.describe(writes.LANE, "", writes.numbered(0, 0).schema)
+
+    def noted_sync(descriptor):
+        done.append(("sync", pathlib.Path(f"/proc/self/fd/{descriptor}").resolve().relative_to(tmp_path).as_posix()))
+        fsync(descriptor)
+
+    def noted_replace(source, target):
+        done.append(("move", source.relative_to(tmp_path).as_posix()))
+        return replace(source, target)
+
+    monkeypatch.setattr(os, "fsync", noted_sync)
+    monkeypatch.setattr(pathlib.Path, "replace", noted_replace)
+    await writer.write(writes.batch(writes.numbered(0, 1), writes.span(0, 1)))
+    await writer.close()
+    temporary = done[0][1]
+    assert temporary.startswith("_penstock/tmp/")
+    assert done == [
+        ("sync", temporary),
+        ("sync", "_penstock/tmp"),
+        ("sync", "_penstock/journal"),
+        ("move", temporary),
+        ("sync", "."),
+        ("sync", "_penstock/tmp"),
+    ]
 
 
 def test_directories_are_made_with_what_is_missing_above(tmp_path):

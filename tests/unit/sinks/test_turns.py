@@ -7,6 +7,9 @@ import pytest
 
 from penstock.sinks import turns
 
+# A test that fails must not leave a thread behind that keeps the process from ending.
+PATIENCE_SECONDS = 10
+
 
 async def test_work_runs_one_at_a_time_in_order():
     """Catches two writes on one connection at once."""
@@ -26,7 +29,7 @@ async def test_work_runs_one_at_a_time_in_order():
 async def test_a_caller_that_gives_up_while_waiting_leaves_nothing_behind():
     """Catches a queue of writes whose callers are gone, each holding its rows."""
     line, go, ran = turns.Turns("t"), threading.Event(), []
-    first = asyncio.create_task(line.run(go.wait))
+    first = asyncio.create_task(line.run(lambda: go.wait(PATIENCE_SECONDS)))
     second = asyncio.create_task(line.run(lambda: ran.append("second")))
     await asyncio.sleep(0)
     second.cancel()
@@ -44,7 +47,7 @@ async def test_work_that_has_begun_is_waited_for():
 
     def work():
         begun.set()
-        go.wait()
+        go.wait(PATIENCE_SECONDS)
         ended.append(True)
 
     task = asyncio.create_task(line.run(work))
@@ -65,7 +68,7 @@ async def test_the_error_of_abandoned_work_is_nobodys():
     line, go = turns.Turns("t"), threading.Event()
 
     def work():
-        go.wait()
+        go.wait(PATIENCE_SECONDS)
         raise ValueError("late")
 
     task = asyncio.create_task(line.run(work))

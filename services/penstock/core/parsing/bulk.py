@@ -64,7 +64,7 @@ class BulkReader:
         options = arrow_json.ReadOptions(use_threads=False, block_size=len(text) + 1)
         table = arrow_json.read_json(pa.BufferReader(text), read_options=options, parse_options=self._options)
         convert.require(table.num_rows == count, "documents and rows differ in number")
-        return table.combine_chunks()
+        return table
 
     def _whole(self, documents: pa.BinaryArray) -> pa.RecordBatch:
         rest = [pa.nulls(len(documents), field.type) for field in list(self._columns)[1:]]
@@ -84,7 +84,9 @@ class BulkReader:
 
 
 def _at(table: pa.Table, steps: Sequence[str]) -> pa.Array:
-    column = table.column(steps[0]).combine_chunks()
+    chunks = table.column(steps[0])
+    # combine_chunks copies, even a single chunk.
+    column = chunks.chunk(0) if chunks.num_chunks == 1 else chunks.combine_chunks()
     return pc.struct_field(column, list(steps[1:])) if len(steps) > 1 else column
 
 
@@ -110,11 +112,13 @@ def _framed(documents: pa.BinaryArray) -> tuple[bytes, npt.NDArray[np.int64]]:
     if not _are_braced(lines):
         lines = pc.utf8_trim(lines, characters=_WHITESPACE)
         convert.require(_are_braced(lines), "not one object per document")
-    joined = pc.binary_join(pa.ListArray.from_arrays([0, len(lines)], lines), "\n")
-    text = joined[0].as_py().encode() + b"\n"
+    ended = pc.binary_join_element_wise(lines.cast(pa.binary()), b"", b"\n")
+    starts = octets.offsets(ended).astype(np.int64)
+    # The values of a column that was just made lie end to end in its buffer: that is the text.
+    text = ended.buffers()[2].slice(0, int(starts[-1])).to_pybytes()
     convert.require(b"\0" not in text, "a NUL byte")
     convert.require(not nonfinite.may_stand_in(text), "NaN or Infinity")
-    return text, np.concatenate(([0], np.cumsum(octets.lengths(lines) + 1)))
+    return text, starts
 
 
 def _are_braced(lines: pa.StringArray) -> bool:

@@ -99,6 +99,7 @@ class Engine:
         """In the order they must be set: the last two close the doors to the others."""
         return {
             "memory_limit": f"{self._memory_bytes}B",
+            "max_execution_time": str(max(1, round(self._seconds * 1000))),
             "temp_directory": "",
             "TimeZone": "UTC",
             "python_enable_replacements": "false",

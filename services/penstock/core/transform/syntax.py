@@ -247,9 +247,10 @@ def _check_function(node: engine.Node) -> str:
 def _refused_function(name: str) -> scope.RefusedError:
     if reason := functions.REFUSED.get(name):
         return scope.RefusedError(f"uses {name}, which can't be used here", reason)
-    near = difflib.get_close_matches(name, sorted(functions.ALLOWED), n=1)
+    near = difflib.get_close_matches(name, sorted(functions.ALLOWED), n=3)
     hint = f" (did you mean {near[0]}?)" if near else ""
-    return scope.RefusedError(f"uses {name}, which is not a function of a transform{hint}", "docs/transform.md lists them")
+    remedy = f"near it there are {', '.join(near)}" if near else "there are functions of text, numbers, times, lists and JSON"
+    return scope.RefusedError(f"uses {name}, which is not a function of a transform{hint}", remedy)
 
 
 def _check_growth(name: str, arguments: list[engine.Node]) -> None:

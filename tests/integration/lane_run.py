@@ -1,0 +1,187 @@
+"""One lane over a real embedded log and a real sink server, for the tests of its guarantees.
+
+The store is DuckDB, or `Troubled`, which stands in front of it and misbehaves as it is told.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import pathlib
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Sequence
+from typing import Any
+
+import msgspec
+import pyarrow as pa
+
+from penstock.api import load
+from penstock.batcher import lane as batcher_lane
+from penstock.batcher import sink_client
+from penstock.core import blocks, deadletters, delivery, ledger, parse, results, schema
+from penstock.log import embedded, embedded_store, port
+from penstock.machine import lanes
+from penstock.sinks import duckdb as duckdb_sink
+from penstock.sinks import port as sinks_port
+from penstock.sinks import server, tables
+
+PIPELINE = """
+apiVersion: penstock.dev/v1alpha1
+kind: BatchPipeline
+metadata: {name: clicks}
+spec:
+  schema:
+    fields:
+      - {name: id, type: String, required: true}
+      - {name: num, type: Int64}
+      - {name: kind, type: String}
+      - {name: items, type: List, element: {type: Int64}}
+  sinks:
+    - name: warehouse
+      type: DuckDB
+      duckDB: {path: unused.duckdb, table: clicks}
+      batching: {static: {rows: 10, lingerMilliseconds: 20}, limits: {rows: 40}}
+      retry: {initialBackoffMilliseconds: 5, maxBackoffMilliseconds: 20}
+      circuitBreaker: {openSeconds: 1}
+"""
+
+
+def pipeline(**spec: Any) -> str:
+    """PIPELINE with members of its spec, or `sink_…` members of its sink, replaced."""
+    described = msgspec.yaml.decode(PIPELINE)
+    for name, value in spec.items():
+        if name.startswith("sink_"):
+            described["spec"]["sinks"][0][name.removeprefix("sink_")] = value
+        else:
+            described["spec"][name] = value
+    return msgspec.yaml.encode(described).decode()
+
+
+class Troubled:
+    """A `SinkWriter` in front of another one. `plan` holds what the next writes do; an empty plan passes them on."""
+
+    def __init__(self, inner: sinks_port.SinkWriter) -> None:
+        self._inner = inner
+        self.plan: deque[Callable[[delivery.SinkBatch], object]] = deque()
+        self.batches: list[delivery.SinkBatch] = []
+
+    async def describe(self, lane: str, table: str, columns: pa.Schema) -> delivery.Description:
+        return await self._inner.describe(lane, table, columns)
+
+    async def write(self, batch: delivery.SinkBatch) -> delivery.WriteResult:
+        self.batches.append(batch)
+        if not self.plan:
+            return await self._inner.write(batch)
+        done = self.plan.popleft()(batch)
+        if isinstance(done, delivery.WriteResult):
+            return done
+        return await self._inner.write(batch)
+
+    async def query(self, sql: str) -> pa.Table:
+        return await self._inner.query(sql)
+
+    async def close(self) -> None:
+        await self._inner.close()
+
+    async def land_and_lie(self, batch: delivery.SinkBatch) -> None:
+        await self._inner.write(batch)
+
+
+def fail(result_class: results.ResultClass) -> Callable[[delivery.SinkBatch], object]:
+    """A write that fails as a whole."""
+
+    def failing(_: delivery.SinkBatch) -> object:
+        raise sinks_port.SinkError(results.Failure(result_class=result_class, code="TEST", message="as told"))
+
+    return failing
+
+
+class LaneRun:
+    """A directory with a log and a store that outlive the lanes started on them."""
+
+    def __init__(self, path: pathlib.Path, text: str = PIPELINE, host: embedded_store.Host | None = None) -> None:
+        self._path, self._host = path, host or embedded_store.Host()
+        self._pipeline = load.load_one(text)
+        self.settings = lanes.lane_for(self._pipeline, self._pipeline.spec.sinks[0])
+        self._sequence = 0
+        self._producer = "test"
+
+    @contextlib.asynccontextmanager
+    async def opened(self) -> AsyncIterator[LaneRun]:
+        """The log and the store, without a lane."""
+        self.log = await embedded.EmbeddedLog.open(
+            self._path / "log.db", partitions=lanes.partitions(self._pipeline), host=self._host
+        )
+        writer = duckdb_sink.DuckDBWriter(self._path / "store.duckdb", table_policy=tables.TablePolicy.CREATE_IF_MISSING)
+        self.store = Troubled(writer)
+        served = server.SinkServer(self.store, sink_type="DuckDB", address="127.0.0.1:0")
+        await served.start()
+        self._address = served.address
+        try:
+            yield self
+        finally:
+            await served.close()
+            await self.store.close()
+            await self.log.close()
+
+    @contextlib.asynccontextmanager
+    async def lane(self) -> AsyncIterator[batcher_lane.Lane]:
+        """A lane on them."""
+        lane = batcher_lane.Lane(self.settings, self.log, sink_client.SinkClient(self._address))
+        try:
+            await lane.start()
+            yield lane
+        finally:
+            await lane.stop()
+
+    async def append(self, *events: dict[str, Any], partition: int = 0) -> int:
+        """One block of these events; its offset."""
+        parser = parse.EventParser(self.settings.event_schema, 1 << 20)
+        parsed = parser.parse([msgspec.json.encode(event) for event in events])
+        assert not parsed.rejected
+        stamped = parsed.batch.append_column(
+            pa.field(blocks.RECEIVED_AT, pa.timestamp("us", tz="UTC")),
+            pa.array([1] * parsed.batch.num_rows, pa.timestamp("us", tz="UTC")),
+        )
+        value, headers = blocks.encode(stamped, schema.fingerprint(self.settings.event_schema))
+        record = port.NewRecord(value=value, headers=headers, producer=self._producer, sequence=self._sequence)
+        self._sequence += 1
+        return (await self.log.append(port.EVENTS, partition, record)).offset
+
+    async def rows(self, sql: str = "SELECT id, num FROM clicks ORDER BY ALL") -> list[tuple[Any, ...]]:
+        return [tuple(row.values()) for row in (await self.store.query(sql)).to_pylist()]
+
+    async def letters(self) -> Sequence[deadletters.DeadLetter]:
+        end = (await self.log.bounds(port.DEAD_LETTERS, 0)).end
+        found = await self.log.read(port.DEAD_LETTERS, 0, 0, max_bytes=1 << 30) if end else []
+        return deadletters.collapse(deadletters.decode(record.value, record.headers) for record in found)
+
+    async def committed(self) -> tuple[int, ledger.LaneMetadata]:
+        commit = (await self.log.committed(port.EVENTS, self.settings.lane))[0]
+        return commit.offset, ledger.from_metadata(commit.metadata)
+
+    async def rewind(self, offset: int, metadata: ledger.LaneMetadata) -> None:
+        """Put the group back, as a crash between the write and the commit leaves it."""
+        subscription = await self.log.subscribe(port.EVENTS, self.settings.lane, _Nobody())
+        await subscription.commit({0: port.Commit(offset=offset, metadata=ledger.to_metadata(metadata))})
+        await subscription.close()
+
+
+class _Nobody:
+    async def on_assigned(self, commits: object) -> None: ...
+
+    async def on_revoked(self, partitions: object) -> None: ...
+
+
+async def drained(lane: batcher_lane.Lane, seconds: float = 30.0) -> ledger.Counts:
+    """Drain the lane; its ledger, which must balance."""
+    assert await lane.drain(seconds), lane.failure
+    totals = lane.accounts.totals()
+    assert totals.unexplained() == 0, totals
+    return totals
+
+
+async def until(condition: Callable[[], bool], seconds: float = 20.0) -> None:
+    async with asyncio.timeout(seconds):
+        while not condition():
+            await asyncio.sleep(0.01)
