@@ -186,6 +186,10 @@ def _as_failure(error: Exception) -> results.Failure:
             "LogGap",
             "what is missing can't be read again; docs/delivery.md says how to go on after it",
         ),
+        port.DamagedLogError: (
+            "DamagedLog",
+            "restore the log from a copy; docs/delivery.md says how to go on without the record",
+        ),
         blocks.CorruptBlockError: (
             "CorruptBlock",
             "restore the log from a copy; docs/delivery.md says how to go on without the block",

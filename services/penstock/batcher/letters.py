@@ -100,20 +100,28 @@ class LetterWriter:
     async def _append(self, partition: int, letters: Sequence[deadletters.DeadLetter]) -> None:
         async with self._turn:
             first = self._sequences.get(partition, 0)
+            records = [self._record(first + at, letter) for at, letter in enumerate(letters)]
             # Appends made together share the log's flushes, and the log keeps the order they were called in.
-            await asyncio.gather(*(self._append_one(partition, first + at, letter) for at, letter in enumerate(letters)))
+            done = await asyncio.gather(
+                *(self._log.append(port.DEAD_LETTERS, partition, record) for record in records), return_exceptions=True
+            )
+            failed = next((at for at, outcome in enumerate(done) if isinstance(outcome, BaseException)), len(records))
+            for record in records[failed:]:
+                await self._append_patiently(partition, record)
             self._sequences[partition] = first + len(letters)
         for category, count in collections.Counter(letter.category for letter in letters).items():
             metrics.DEAD_LETTERS.labels(**self._settings.labels, category=category.value).inc(count)
 
-    async def _append_one(self, partition: int, sequence: int, letter: deadletters.DeadLetter) -> None:
+    def _record(self, sequence: int, letter: deadletters.DeadLetter) -> port.NewRecord:
         value, headers = deadletters.encode(letter)
-        record = port.NewRecord(value=value, headers=headers, producer=self._producer, sequence=sequence)
+        return port.NewRecord(value=value, headers=headers, producer=self._producer, sequence=sequence)
+
+    async def _append_patiently(self, partition: int, record: port.NewRecord) -> None:
+        """Nothing may finish without its letter, and room comes back when lanes finish and the log is trimmed."""
         while True:
             try:
                 await self._log.append(port.DEAD_LETTERS, partition, record)
             except port.LogFullError as error:
-                # Nothing may finish without its letter, and room comes back when lanes finish and the log is trimmed.
                 _log.warning("dead_letter_waits", sink=self._settings.sink, error=str(error))
                 await asyncio.sleep(_FULL_RETRY_SECONDS)
             else:
@@ -127,13 +135,13 @@ class LetterWriter:
             for header in page:
                 if header.append_time_microseconds < since_microseconds:
                     return found
-                found |= await self._places(partition, header.offset)
+                found |= self._places(header)
             before = page[-1].offset
         return found
 
-    async def _places(self, partition: int, offset: int) -> set[addresses.Position]:
-        record = (await self._log.read(port.DEAD_LETTERS, partition, offset, max_bytes=_READ_BYTES))[0]
-        letter = deadletters.decode(record.value, record.headers)
+    def _places(self, header: port.Record) -> set[addresses.Position]:
+        """The rows a letter stands for, if it is this lane's; all but the event's bytes stands in the headers."""
+        letter = deadletters.decode(b"", header.headers)
         if letter.lane != self._settings.lane or letter.log_id != self._log.log_id:
             return set()
         return {addresses.Position(letter.offset, letter.ordinal, item) for item in letter.items}

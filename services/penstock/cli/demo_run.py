@@ -73,11 +73,19 @@ def free_port() -> int:
 
 
 class DemoRun:
-    """One run in `directory`, which is emptied first. `close` ends what is still running."""
+    """One run in `build`/run, which is emptied first. `close` ends what is still running."""
 
-    def __init__(self, build: pathlib.Path, events: pathlib.Path) -> None:
+    def __init__(
+        self,
+        build: pathlib.Path,
+        events: pathlib.Path,
+        *,
+        pipeline: pathlib.Path = EXAMPLE / "pipeline.yaml",
+        events_per_request: int = 200,
+    ) -> None:
         shutil.rmtree(build / "run", ignore_errors=True)
         self._path, self._events = build / "run", events
+        self._file, self._events_per_request = pipeline, events_per_request
         self._path.mkdir(parents=True)
         self._ports = {door: free_port() for door in ("http", "grpc", "metrics")}
         self.data = directory.DataDirectory(self._path / "data")
@@ -102,7 +110,7 @@ class DemoRun:
     def start_pipeline(self) -> None:
         """Return when it answers. Raises DemoError."""
         doors = [f"--{door}=127.0.0.1:{port}" for door, port in self._ports.items()]
-        self._pipeline = self._spawn("pipeline", "run", str(EXAMPLE / "pipeline.yaml"), f"--data={self.data.path.name}", *doors)
+        self._pipeline = self._spawn("pipeline", "run", str(self._file), f"--data={self.data.path.name}", *doors)
         deadline = time.monotonic() + _START_SECONDS
         while self.status() is None:
             if self._pipeline.poll() is not None or time.monotonic() > deadline:
@@ -153,9 +161,8 @@ class DemoRun:
 
     def start_sender(self) -> None:
         target = f"--to=127.0.0.1:{self._ports['grpc']}"
-        self._sender = self._spawn(
-            "sender", "send", str(self._events), target, "--cursor=cursor.json", "--batch=200", "-o", "json"
-        )
+        size = f"--batch={self._events_per_request}"
+        self._sender = self._spawn("sender", "send", str(self._events), target, "--cursor=cursor.json", size, "-o", "json")
 
     def kill_sender(self) -> None:
         if self._sender:

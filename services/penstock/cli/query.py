@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import contextlib
 import pathlib
-import typing
-import warnings
 from collections.abc import Iterator
 
 import click
-import duckdb
 import pyarrow as pa
 from pyarrow import ipc
 
 from penstock.api import pipeline as api_pipeline
 from penstock.api import sinks as api_sinks
 from penstock.cli import control, exits, result_text
+from penstock.core import results
 from penstock.machine import directory
+from penstock.sinks import port as sinks_port
 from penstock.v1 import control_pb2
 
 _TIMEOUT_SECONDS = 300.0
@@ -66,23 +64,14 @@ def _ask_running(where: directory.DataDirectory, sql: str, sink: str) -> pa.Tabl
 def _ask_file(path: pathlib.Path, sql: str) -> pa.Table:
     if not path.exists():
         raise exits.Unreachable(f"{path} is not there: nothing has landed yet")
+    # Here and not above: a pipeline that runs is asked without the extra that brings DuckDB.
+    from penstock.sinks import duckdb_query, duckdb_store
+
     try:
-        with contextlib.closing(duckdb.connect(str(path), read_only=True)) as connection:
-            # Else a name that is no table could be taken for a variable of this program.
-            connection.execute("SET python_enable_replacements = false")
-            return _answer(connection, sql)
-    except duckdb.IOException as error:
-        raise exits.Unreachable(f"{path} can't be opened: {error}") from error
-    except duckdb.Error as error:
-        raise exits.Invalid(str(error)) from error
-
-
-def _answer(connection: duckdb.DuckDBPyConnection, sql: str) -> pa.Table:
-    # Not connection.sql(), which leaves the position out of its errors. The copy it would save is of no weight here.
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)
-        connection.execute(sql)
-        return typing.cast("pa.Table", connection.to_arrow_table())
+        return duckdb_query.run(duckdb_store.open_read_only(path), sql)
+    except sinks_port.SinkError as error:
+        kind = exits.Unreachable if error.failure.result_class is results.ResultClass.OUTAGE else exits.Invalid
+        raise kind(error.failure.message, error.failure.remedy) from error
 
 
 def _database(where: directory.DataDirectory, sink: str) -> pathlib.Path:

@@ -62,7 +62,7 @@ def ndjson(body: bytes) -> Frames:
 
 
 def _blank(lines: Any) -> npt.NDArray[np.bool_]:
-    blank = octets.lengths(lines) == 0
+    blank: npt.NDArray[np.bool_] = octets.lengths(lines) == 0
     first = octets.data(lines)[octets.offsets(lines)[:-1][~blank]]
     # Only lines that begin with white space can be nothing else, and such lines are rare.
     suspects = np.flatnonzero(~blank)[np.isin(first, list(_WHITESPACE))]

@@ -50,11 +50,11 @@ def _is_lossless(have: pa.DataType, wanted: pa.DataType) -> bool:
     if pa.types.is_null(have):
         return True
     if pa.types.is_string(wanted):
-        return not (pa.types.is_nested(have) or pa.types.is_binary(have))
+        return not bool(pa.types.is_nested(have) or pa.types.is_binary(have))
     if pa.types.is_int32(have):
-        return pa.types.is_int64(wanted) or pa.types.is_float64(wanted)
+        return bool(pa.types.is_int64(wanted) or pa.types.is_float64(wanted))
     if pa.types.is_decimal(have) and pa.types.is_decimal(wanted):
-        return wanted.scale >= have.scale and wanted.precision - wanted.scale >= have.precision - have.scale
+        return bool(wanted.scale >= have.scale and wanted.precision - wanted.scale >= have.precision - have.scale)
     return False
 
 

@@ -183,9 +183,9 @@ def _first_bytes(connection: sqlite3.Connection, topic: str, number: int, offset
 def _checked(topic: str, number: int, expected: int, row: tuple[int, int, str, int, bytes, bytes, int]) -> port.Record:
     offset, _, _, _, packed, value, checksum = row
     if offset != expected:
-        raise port.LogError(f"{topic}/{number}: the record at offset {expected} is missing: the log is damaged")
+        raise port.DamagedLogError(f"{topic}/{number}: the record at offset {expected} is missing: the log is damaged")
     if embedded_store.checksum(value, packed) != checksum:
-        raise port.LogError(f"{topic}/{number}: the record at offset {offset} is not what was written: the log is damaged")
+        raise port.DamagedLogError(f"{topic}/{number}: the record at offset {offset} is not what was written: the log is damaged")
     return _record(topic, number, row[:5], value)
 
 

@@ -139,12 +139,10 @@ def identify(connection: sqlite3.Connection, path: pathlib.Path) -> Identity:
 
 
 def check(connection: sqlite3.Connection, path: pathlib.Path) -> None:
-    """Raise LogError for a file that is cut short or whose structure is broken, as far as a bounded time reaches."""
-    pages, page_bytes = (connection.execute(f"PRAGMA {name}").fetchone()[0] for name in ("page_count", "page_size"))
-    busy = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
-    held = path.stat().st_size
-    if not busy and held < pages * page_bytes:
-        raise port.LogError(f"{path} is cut short ({held:,} of {pages * page_bytes:,} bytes): {_DAMAGE_REMEDY}")
+    """Raise LogError for a file whose structure is broken, as far as a bounded time reaches.
+
+    A file that is cut short is refused by SQLite itself at the first look, however big it is.
+    """
     found = _quick_check(connection)
     if found != "ok":
         raise port.LogError(f"{path} is damaged ({found}): {_DAMAGE_REMEDY}")

@@ -80,6 +80,10 @@ class LogLockedError(LogError):
     """Another process writes this log."""
 
 
+class DamagedLogError(LogError):
+    """A record is not what was written. The lane stops until a person mends it; it is never a dead letter."""
+
+
 class OffsetOutOfRangeError(LogError):
     """What was asked for is no longer, or not yet, in the log: a gap. The lane stops until a person says skip."""
 

@@ -57,11 +57,11 @@ class Session:
         return delivery.WriteResult(written=batch.rows.num_rows)
 
     def _commit(self, batch: delivery.SinkBatch) -> None:
-        ranges = self._landed.after(batch)
+        known, ranges = self._landed.of(batch.lane, batch.table), self._landed.after(batch)
         with self._transaction(batch.rows):
             self._insert(batch.table, batch.rows.column_names)
             self._failpoint("inserted")
-            duckdb_journal.replace(self._connection, batch.lane, batch.table, ranges)
+            duckdb_journal.replace(self._connection, batch.lane, batch.table, known, ranges)
             self._failpoint("journalled")
         self._landed.replace(batch.lane, batch.table, ranges)
         self._failpoint("committed")

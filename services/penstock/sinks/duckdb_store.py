@@ -145,3 +145,13 @@ def _unreachable(path: pathlib.Path, error: OSError) -> port.SinkError:
     return tables.misconfigured(
         "CANNOT_OPEN", f"{path}: {error.strerror or error}", "check duckDB.path of the sink, and the directory's owner"
     )
+
+
+def open_read_only(path: pathlib.Path) -> duckdb.DuckDBPyConnection:
+    """A connection for a query while nobody writes. Raises SinkError, an outage where another process holds the file."""
+    try:
+        connection = duckdb.connect(path, read_only=True, config=_CONFIGURATION)
+        _lock_down(connection)
+    except duckdb.Error as error:
+        raise _opening(path, error) from error
+    return connection

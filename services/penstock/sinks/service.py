@@ -148,7 +148,7 @@ def _failure(error: Exception, event: str, lane: str, table: str) -> results.Fai
     """What to answer. Only what no rule foresaw is logged here: the batcher reports the rest with its context."""
     if isinstance(error, port.SinkError):
         return error.failure
-    _log.error(event, lane=lane, table=table, exc_info=error)
+    _log.error("sink_failed", during=event, lane=lane, table=table, exc_info=error)
     return results.Failure(
         result_class=results.ResultClass.UNCLASSIFIED,
         code=type(error).__name__,

@@ -12,6 +12,7 @@ import sys
 from typing import Any, TextIO
 
 import structlog
+import structlog.tracebacks
 from structlog.typing import EventDict, Processor, WrappedLogger
 
 TEXT_LIMIT_CHARACTERS = 500
@@ -43,6 +44,10 @@ def configure(*, level: str = "INFO", stream: TextIO | None = None) -> None:
     )
 
 
+# Local variables of a frame may be events or credentials.
+_TRACEBACKS = structlog.processors.ExceptionRenderer(structlog.tracebacks.ExceptionDictTransformer(show_locals=False))
+
+
 def _common() -> list[Processor]:
     return [
         structlog.contextvars.merge_contextvars,
@@ -58,7 +63,7 @@ def _formatter(*, terminal: bool) -> logging.Formatter:
     renderers: list[Processor] = (
         [structlog.dev.ConsoleRenderer(timestamp_key="time", exception_formatter=structlog.dev.plain_traceback)]
         if terminal
-        else [structlog.processors.dict_tracebacks, structlog.processors.JSONRenderer(default=str)]
+        else [_TRACEBACKS, structlog.processors.JSONRenderer(default=str)]
     )
     return structlog.stdlib.ProcessorFormatter(
         foreign_pre_chain=_common(),

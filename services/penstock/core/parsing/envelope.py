@@ -70,7 +70,8 @@ class Envelope:
             types = [self._field_type(member) for member in field.fields]
             return self._object(types, [member.name for member in field.fields]) | None
         if field.type is schemas.FieldType.LIST and field.element is not None and (wanted or self._refuse_unknown):
-            return list[self._field_type(field.element) or msgspec.Raw] | None
+            inner: Any = self._field_type(field.element) or msgspec.Raw
+            return list[inner] | None
         return msgspec.Raw if wanted or self._refuse_unknown else None
 
     def _object(self, types: Sequence[Any], names: Sequence[str]) -> Any:

@@ -8,9 +8,9 @@ import math
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.unit.core.batching import making
 
 from penstock.core.batching import builder, model
-from tests.unit.core.batching import making
 
 MODEL = model.WriteModel(budget_seconds=0.5, target_rows=10, cap_rows=25, wanted_concurrency=1, maximum_concurrency=1)
 LIMITS = model.Limits(rows=20, bytes=1 << 20, linger_seconds=5.0, concurrency=4, write_timeout_seconds=30.0)

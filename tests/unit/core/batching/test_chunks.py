@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.unit.core.batching import making
 
 from penstock.core import addresses
-from tests.unit.core.batching import making
 
 events = st.lists(st.integers(0, 5), min_size=1, max_size=20).filter(any)
 

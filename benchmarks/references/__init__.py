@@ -1,0 +1,1 @@
+"""Each stage as one would write it at first: plain Python, one event after the other."""
