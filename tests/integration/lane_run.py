@@ -183,5 +183,5 @@ async def drained(lane: batcher_lane.Lane, seconds: float = 30.0) -> ledger.Coun
 
 async def until(condition: Callable[[], bool], seconds: float = 20.0) -> None:
     async with asyncio.timeout(seconds):
-        while not condition():
+        while not condition():  # noqa: ASYNC110 - what is waited for can not notify
             await asyncio.sleep(0.01)

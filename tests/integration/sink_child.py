@@ -28,7 +28,7 @@ def write_blocks(store: str, root: pathlib.Path, start: int, end: int, failpoint
     for offset in range(start, end):
         rows = writes.numbered(offset * ROWS_PER_BLOCK, (offset + 1) * ROWS_PER_BLOCK)
         if partitions:
-            rows = rows.append_column("_partition_part", pa.array(["a", "b", None]))
+            rows = rows.append_column("part", pa.array(["a", "b", None]))
         session.write(writes.batch(rows, writes.span(offset, offset + 1)))
         sys.stdout.write(f"{offset}\n")
         sys.stdout.flush()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterator
 
 from penstock.api import base, defaults, log, pipeline, sinks, source
 from penstock.api import batching as batching_models
@@ -194,12 +195,19 @@ def _select(described: pipeline.BatchPipeline, sink: sinks.Sink, at: str) -> tup
     if not extra:
         return None
     taken = {one.name for one in extra}
-    fields = (
-        spec.Output(name=one.name, value=_column(one.name, f"spec.schema.fields[{index}].name"))
-        for index, one in enumerate(event_schema(described).fields)
-        if one.name not in taken
-    )
-    return (*fields, *extra)
+    names = [name for name in _default_columns(described) if name not in taken]
+    return (*(spec.Output(name=name, value=_column(name, f"spec.schema.fields.{name}")) for name in names), *extra)
+
+
+def _default_columns(described: pipeline.BatchPipeline) -> Iterator[str]:
+    """What stands where nothing is selected: all fields, with the item, then its index, in the exploded array's place."""
+    explode = described.spec.transform.explode
+    for field in event_schema(described).fields:
+        if explode is None or field.name != explode.field:
+            yield field.name
+        else:
+            yield explode.item
+            yield from [explode.index_as] if explode.index_as else []
 
 
 def _outputs(described: pipeline.BatchPipeline) -> tuple[spec.Output, ...]:

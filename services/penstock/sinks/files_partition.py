@@ -1,8 +1,7 @@
 """Rows divided over Hive folders, `name=value/…`.
 
-The agreement with the transform: the value of partition `dt` comes in a column `_partition_dt` of the write's rows (route
-only, computed by the same query), or, where there is none, in the column `dt` itself. Neither is written into the files:
-readers take the value from the folder's name, and a second one in the file would contradict it.
+The value of partition `dt` comes in the column `dt` of the write's rows, which is not written into the files: readers take
+it from the folder's name, and a second one in the file could contradict it.
 """
 
 from __future__ import annotations
@@ -18,9 +17,6 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from penstock.sinks import tables
-
-COLUMN_PREFIX = "_partition_"
-"""Route columns of the transform: `_partition_<name>` holds the value of partition `<name>`."""
 
 NULL_VALUE = "__HIVE_DEFAULT_PARTITION__"
 
@@ -45,36 +41,31 @@ class Part:
         return all(len(segment) <= _SEGMENT_BYTES for segment in self.segments)
 
 
-def source_columns(schema: pa.Schema, names: Sequence[str]) -> list[str]:
-    """The column with each partition's value. Raises SinkError (config) where there is none, or nothing else."""
-    sources = []
+def check_columns(schema: pa.Schema, names: Sequence[str]) -> None:
+    """Raises SinkError (config) where a partition has no column, or where there is nothing else."""
     for name in names:
-        found = [column for column in (COLUMN_PREFIX + name, name) if column in schema.names]
-        if not found:
+        if name not in schema.names:
             raise tables.misconfigured(
                 "NO_PARTITION_COLUMN",
-                f'no value for partition "{name}": there is neither a column "{COLUMN_PREFIX}{name}" nor "{name}"',
+                f'no value for partition "{name}": there is no column of this name',
                 f'give files.partition "{name}" a value, or select a column of this name',
             )
-        sources.append(found[0])
     if not data_columns(schema, names):
         raise tables.misconfigured("NO_COLUMNS", "nothing is left to be written beside the partitions", "select a column")
-    return sources
 
 
 def data_columns(schema: pa.Schema, names: Sequence[str]) -> list[str]:
     """What stands in the files."""
-    dropped = {*names, *(COLUMN_PREFIX + name for name in names)}
-    return [column for column in schema.names if column not in dropped]
+    return [column for column in schema.names if column not in names]
 
 
 def divide(rows: pa.Table, names: Sequence[str]) -> list[Part]:
     """The rows by folder, in order within each. Raises SinkError when there are too many folders or no values."""
-    sources = source_columns(rows.schema, names)
+    check_columns(rows.schema, names)
     everything, data = np.arange(rows.num_rows, dtype=np.int64), rows.select(data_columns(rows.schema, names))
     if not names or not rows.num_rows:
         return [Part(segments=(), indices=everything, rows=data)] if rows.num_rows else []
-    values = [_text(rows.column(source)) for source in sources]
+    values = [_text(rows.column(name)) for name in names]
     groups = _groups(values)
     if len(groups) > _FOLDERS_PER_WRITE:
         raise tables.misconfigured(

@@ -57,7 +57,7 @@ class Session:
 
     def describe(self, schema: pa.Schema) -> delivery.Description:
         """See `SinkWriter.describe`."""
-        files_partition.source_columns(schema, self._partitions)
+        files_partition.check_columns(schema, self._partitions)
         columns = files_partition.data_columns(schema, self._partitions)
         try:
             files_format.encode(schema.empty_table().select(columns), self._format)

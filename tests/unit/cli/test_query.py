@@ -118,7 +118,7 @@ def test_a_pipeline_that_does_not_run_is_asked_through_its_file(data: pathlib.Pa
 
 BAD = {
     "a column that is not there": ("SELECT nn FROM clicks", 1, "LINE 1: SELECT nn FROM"),
-    "a write": ("DELETE FROM clicks", 1, "read-only"),
+    "a write": ("DELETE FROM clicks", 1, "only SELECT"),
     "a variable of this program": ("SELECT * FROM sql", 1, "sql"),
 }
 

@@ -27,7 +27,7 @@ def found(root):
 async def test_readers_find_partitions_and_nothing_of_our_own(tmp_path):
     """Catches temporaries or the journal where a reader looks, and values that it can't decode."""
     writer = files.FilesWriter(tmp_path, partitions=["dt", "kind"])
-    rows = pa.table({"id": [1, 2, 3], "_partition_dt": ["2026-01-01", None, "a/b"], "kind": ["x", "x", "é"]})
+    rows = pa.table({"id": [1, 2, 3], "dt": ["2026-01-01", None, "a/b"], "kind": ["x", "x", "é"]})
     await writer.describe(writes.LANE, "", rows.schema)
     assert (await writer.write(writes.batch(rows, writes.span(0, 3)))).written == 3
     await writer.close()

@@ -18,7 +18,7 @@ def test_every_row_is_in_its_folder_once_and_in_order(pairs):
     rows = pa.table(
         {
             "n": pa.array(range(len(pairs)), pa.int64()),
-            "_partition_x": pa.array([one for one, _ in pairs], pa.string()),
+            "x": pa.array([one for one, _ in pairs], pa.string()),
             "y": pa.array([two for _, two in pairs], pa.string()),
         }
     )
@@ -48,7 +48,7 @@ def test_every_row_is_in_its_folder_once_and_in_order(pairs):
 )
 def test_a_value_names_its_folder(column, segment):
     """Catches a value that leads out of the directory, and a name that readers don't decode to the value."""
-    (part,) = files_partition.divide(pa.table({"_partition_dt": column, "n": [1]}), ["dt"])
+    (part,) = files_partition.divide(pa.table({"dt": column, "n": [1]}), ["dt"])
     assert part.segments == (segment,)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import math
 
 import pytest
@@ -93,7 +94,7 @@ def test_batches_hold_all_rows_once_in_order_and_their_ranges_tile_the_log(event
     expected = [f"0/{o}/{e}" for o, events in enumerate(events_by_block) for e, rows in enumerate(events) for _ in range(rows)]
     assert values == expected
     ranges = [stretch for batch in batches for stretch in batch.ranges]
-    assert all(left.end == right.start for left, right in zip(ranges, ranges[1:], strict=False))
+    assert all(left.end == right.start for left, right in itertools.pairwise(ranges))
     for batch in batches:
         assert batch.rows <= cap or len({(p.range, e) for p in batch.chunks for e in p.row_events.tolist()}) == 1
 

@@ -18,8 +18,8 @@ def test_a_cut_loses_no_row_and_never_splits_an_event(rows_per_event, rows):
     whole = making.chunk(7, rows_per_event)
     head, rest = whole.cut(rows)
     parts = [head] if rest is None else [head, rest]
-    assert sum((part.rows["value"].to_pylist() for part in parts), []) == whole.rows["value"].to_pylist()
-    assert [part.range.start for part in parts][0] == whole.range.start
+    assert [value for part in parts for value in part.rows["value"].to_pylist()] == whole.rows["value"].to_pylist()
+    assert parts[0].range.start == whole.range.start
     assert parts[-1].range.end == whole.range.end
     if rest is not None:
         assert head.range.end == rest.range.start
