@@ -11,7 +11,7 @@ import random
 from collections.abc import Iterator
 
 from penstock.api import load, lower
-from penstock.api import pipeline as api_pipeline
+from penstock.api.model import pipeline as api_pipeline
 from penstock.core import schema as schemas
 from penstock.core.transform import spec
 

@@ -25,7 +25,6 @@ class DeduplicateBench:
     """Both tables are filled first; every round goes on where the one before has ended."""
 
     def __init__(self, count: int) -> None:
-        # As many blocks are remembered as fit the share of a full run that this one is.
         self._remembered = min(REMEMBERED, count * 20)
         self._count = count
         self._random = np.random.default_rng(3)
@@ -33,21 +32,22 @@ class DeduplicateBench:
         self._now = 0
         self._table = dedup.DedupTable(window_microseconds=_ALWAYS, max_events=self._remembered)
         self._plain = deduplication.PlainTable(window=_ALWAYS, max_events=self._remembered)
-        while self._plain.remembered < self._remembered * 0.9:
-            for now, ids, texts in self.inputs():
-                self._table.judge(now, dedup.hash_keys([ids]))
-                self._plain.judge(now, texts)
+        self._block_events = min(events.BLOCK_EVENTS, count)
+        for _ in range(self._remembered // self._block_events):
+            now, ids, texts = self._block(repeats=0.0)
+            self._table.judge(now, dedup.hash_keys([ids]))
+            self._plain.judge(now, texts)
 
     def inputs(self) -> list[Block]:
         """New ids, one in five a repeat from the window."""
-        return [self._block(events.BLOCK_EVENTS) for _ in range(max(1, self._count // events.BLOCK_EVENTS))]
+        return [self._block(repeats=DUPLICATE_SHARE) for _ in range(self._count // self._block_events)]
 
-    def _block(self, size: int) -> Block:
-        size = min(size, self._count)
+    def _block(self, *, repeats: float) -> Block:
+        size = self._block_events
         numbers = self._random.integers(0, 1 << 63, size, dtype=np.uint64)
-        if len(self._numbers):
-            repeats = np.flatnonzero(self._random.random(size) < DUPLICATE_SHARE)
-            numbers[repeats] = self._random.choice(self._numbers, len(repeats))
+        if repeats:
+            again = np.flatnonzero(self._random.random(size) < repeats)
+            numbers[again] = self._random.choice(self._numbers, len(again))
         self._numbers = np.concatenate([self._numbers, numbers])[-self._remembered :]
         ids = id_texts(numbers)
         self._now += 1

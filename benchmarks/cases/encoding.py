@@ -13,7 +13,7 @@ from benchmarks.references import encoding, mapping, parsing
 from penstock.core import blocks
 from penstock.core import schema as schemas
 from penstock.core.transform import transform
-from penstock.sinks import files_format
+from penstock.sinks.files import formats as files_format
 
 _RECEIVED = datetime.datetime(2026, 1, 2, tzinfo=datetime.UTC)
 

@@ -6,7 +6,8 @@ import json
 import pathlib
 from typing import Any
 
-from penstock.api import jsonschema, scalars
+from penstock.api import jsonschema
+from penstock.api.reading import scalars
 
 _COMMITTED = pathlib.Path(__file__).parents[2] / "docs" / "reference" / "batchpipeline.schema.json"
 

@@ -7,7 +7,8 @@ import pathlib
 
 import pytest
 
-from penstock.api import document, load
+from penstock.api import load
+from penstock.api.reading import document
 from penstock.core import errors
 
 _PIPELINES = pathlib.Path(__file__).parent / "pipelines"

@@ -19,11 +19,13 @@ from penstock.api import load
 from penstock.batcher import lane as batcher_lane
 from penstock.batcher import sink_client
 from penstock.core import blocks, deadletters, delivery, ledger, parse, results, schema
-from penstock.log import embedded, embedded_store, port
+from penstock.log import port
+from penstock.log.embedded import front as embedded
+from penstock.log.embedded import store as embedded_store
 from penstock.machine import lanes
-from penstock.sinks import duckdb as duckdb_sink
 from penstock.sinks import port as sinks_port
 from penstock.sinks import server, tables
+from penstock.sinks.duckdb import writer as duckdb_sink
 
 PIPELINE = """
 apiVersion: penstock.dev/v1alpha1

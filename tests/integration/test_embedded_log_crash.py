@@ -14,7 +14,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from penstock.log import embedded, port
+from penstock.log import port
+from penstock.log.embedded import front as embedded
 
 ROUNDS = 20
 PRODUCERS = ("p", "q", "r", "s")

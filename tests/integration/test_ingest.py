@@ -18,7 +18,8 @@ from pyarrow import ipc
 from penstock.core import blocks
 from penstock.core import schema as schemas
 from penstock.ingest import service
-from penstock.log import embedded, port
+from penstock.log import port
+from penstock.log.embedded import front as embedded
 from penstock.v1 import ingest_pb2, ingest_pb2_grpc
 
 _SCHEMA = schemas.Schema(

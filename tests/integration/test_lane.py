@@ -11,7 +11,7 @@ from tests.integration import lane_run
 
 from penstock.batcher import lane as batcher_lane
 from penstock.core import addresses, breaker, deadletters, delivery, ledger, results
-from penstock.log import embedded_store
+from penstock.log.embedded import store as embedded_store
 
 DEDUPLICATE = {"key": ["id"], "windowSeconds": 600}
 

@@ -13,7 +13,8 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequenc
 
 import pytest
 
-from penstock.log import embedded, port
+from penstock.log import port
+from penstock.log.embedded import front as embedded
 
 PARTITIONS = 3
 LONG_SECONDS = 60.0

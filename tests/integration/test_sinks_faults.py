@@ -11,7 +11,9 @@ import pytest
 from tests.unit.sinks import stores, writes
 
 from penstock.core import results
-from penstock.sinks import duckdb, files, port
+from penstock.sinks import port
+from penstock.sinks.duckdb import writer as duckdb
+from penstock.sinks.files import writer as files
 
 REPOSITORY = pathlib.Path(__file__).parents[2]
 

@@ -13,7 +13,8 @@ from tests.unit.sinks import writes
 
 from penstock.batcher import sink_client
 from penstock.core import delivery, results
-from penstock.sinks import duckdb, server, tables
+from penstock.sinks import server, tables
+from penstock.sinks.duckdb import writer as duckdb
 from penstock.telemetry import metrics
 from penstock.v1 import sink_pb2
 

@@ -13,7 +13,9 @@ from typing import Any, Final
 import cel
 from cel import stdlib
 
-from penstock.api import document, jsonschema, pipeline, replay, rules, schema, words
+from penstock.api import jsonschema, rules
+from penstock.api.model import pipeline, replay, schema
+from penstock.api.reading import document, words
 from penstock.core import errors
 
 _WORDS_OF_CEL: Final = frozenset({"as", "namespace"})

@@ -16,7 +16,7 @@ import types
 from collections.abc import Mapping
 from typing import Final
 
-from penstock.api.sinks import SinkType
+from penstock.api.model.sinks import SinkType
 
 LINGER_LIMIT_PERCENT: Final = 75
 """Of the objective: how long a batch may wait. The rest is for the write itself."""

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from penstock.api import lower, pipeline, sinks
+from penstock.api import lower
+from penstock.api.model import pipeline, sinks
 from penstock.core import errors, schema
 
 _DRAIN_REMEDY = "Keep it as it was, or drain first: lifecycle: Draining, and wait until everything has landed."

@@ -10,7 +10,7 @@ import json
 import sys
 from typing import Any
 
-from penstock.api import base, pipeline
+from penstock.api.model import base, pipeline
 
 
 def json_schema() -> dict[str, Any]:

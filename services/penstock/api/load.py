@@ -13,7 +13,9 @@ from typing import Any, Final
 
 import pydantic
 
-from penstock.api import check, document, pipeline, replay, words
+from penstock.api import check
+from penstock.api.model import pipeline, replay
+from penstock.api.reading import document, words
 from penstock.core import errors
 
 Object = pipeline.BatchPipeline | replay.DeadLetterReplay

@@ -5,9 +5,10 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterator
 
-from penstock.api import base, defaults, log, pipeline, sinks, source
-from penstock.api import batching as batching_models
-from penstock.api import schema as schema_models
+from penstock.api import defaults
+from penstock.api.model import base, log, pipeline, sinks, source
+from penstock.api.model import batching as batching_models
+from penstock.api.model import schema as schema_models
 from penstock.core import schema
 from penstock.core.transform import spec
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from penstock.api import base, log, pipeline, sinks, stores
+from penstock.api.model import base, log, pipeline, sinks, stores
 from penstock.core import errors
 
 _LOG_REMEDY = "Start with --log embedded to use a log on this machine instead."

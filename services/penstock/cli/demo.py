@@ -16,7 +16,8 @@ import rich.console
 import rich.live
 import rich.table
 
-from penstock.cli import demo_run, exits, status_view
+from penstock.cli import demo_run, exits
+from penstock.cli.showing import status_view
 from penstock.v1 import control_pb2
 
 _EPILOG = """\b

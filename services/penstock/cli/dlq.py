@@ -16,9 +16,11 @@ from typing import Any, TypeVar
 
 import click
 
-from penstock.cli import control, dlq_text, exits
+from penstock.cli import control, exits
+from penstock.cli.showing import dlq_text
 from penstock.core import deadletters
-from penstock.log import embedded, port
+from penstock.log import port
+from penstock.log.embedded import front as embedded
 
 _PAGE_RECORDS = 1_000
 _CATEGORIES = [category.value for category in deadletters.Category]

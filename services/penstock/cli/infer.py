@@ -9,7 +9,8 @@ from typing import BinaryIO
 
 import click
 
-from penstock.cli import exits, pipeline_text, sample
+from penstock.cli import exits
+from penstock.cli.inferring import pipeline_text, sample
 
 EPILOG = """\b
 Examples:

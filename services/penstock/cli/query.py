@@ -9,9 +9,10 @@ import click
 import pyarrow as pa
 from pyarrow import ipc
 
-from penstock.api import pipeline as api_pipeline
-from penstock.api import sinks as api_sinks
-from penstock.cli import control, exits, result_text
+from penstock.api.model import pipeline as api_pipeline
+from penstock.api.model import sinks as api_sinks
+from penstock.cli import control, exits
+from penstock.cli.showing import result_text
 from penstock.core import results
 from penstock.machine import directory
 from penstock.sinks import port as sinks_port
@@ -65,7 +66,8 @@ def _ask_file(path: pathlib.Path, sql: str) -> pa.Table:
     if not path.exists():
         raise exits.Unreachable(f"{path} is not there: nothing has landed yet")
     # Here and not above: a pipeline that runs is asked without the extra that brings DuckDB.
-    from penstock.sinks import duckdb_query, duckdb_store
+    from penstock.sinks.duckdb import query as duckdb_query
+    from penstock.sinks.duckdb import store as duckdb_store
 
     try:
         return duckdb_query.run(duckdb_store.open_read_only(path), sql)

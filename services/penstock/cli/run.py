@@ -11,7 +11,7 @@ import sys
 import click
 
 from penstock.api import edits, load, lower, machine
-from penstock.api import pipeline as api_pipeline
+from penstock.api.model import pipeline as api_pipeline
 from penstock.cli import exits
 from penstock.core import delivery, errors
 from penstock.core.transform import compile as transform_compile

@@ -14,8 +14,10 @@ import click
 import rich.console
 import rich.progress
 
-from penstock.cli import cursor as cursors
-from penstock.cli import exits, ndjson, sender, sending
+from penstock.cli import exits, ndjson
+from penstock.cli.sending import cursor as cursors
+from penstock.cli.sending import outcome as sending
+from penstock.cli.sending import sender
 
 _REQUEST_BYTES = 2 << 20
 _SHOWN_REJECTS = 10

@@ -19,8 +19,10 @@ import click
 import numpy as np
 import pyarrow as pa
 
-from penstock.api import load, lower, pipeline
-from penstock.cli import exits, ndjson, result_text
+from penstock.api import load, lower
+from penstock.api.model import pipeline
+from penstock.cli import exits, ndjson
+from penstock.cli.showing import result_text
 from penstock.core import blocks, errors, parse
 from penstock.core.transform import spec, transform
 

@@ -11,7 +11,8 @@ import rich.console
 import rich.live
 from google.protobuf import json_format
 
-from penstock.cli import control, exits, status_view
+from penstock.cli import control, exits
+from penstock.cli.showing import status_view
 from penstock.machine import directory
 from penstock.v1 import control_pb2
 

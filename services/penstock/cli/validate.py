@@ -10,7 +10,9 @@ from collections.abc import Iterator, Sequence
 
 import click
 
-from penstock.api import document, jsonschema, load, lower, pipeline
+from penstock.api import jsonschema, load, lower
+from penstock.api.model import pipeline
+from penstock.api.reading import document
 from penstock.cli import exits
 from penstock.core import errors
 

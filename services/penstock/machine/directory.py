@@ -13,7 +13,7 @@ import os
 import pathlib
 import tempfile
 
-from penstock.api import pipeline as api_pipeline
+from penstock.api.model import pipeline as api_pipeline
 
 DEFAULT_ROOT = pathlib.Path(".penstock")
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import hashlib
 
 from penstock.api import lower
-from penstock.api import pipeline as api_pipeline
-from penstock.api import sinks as api_sinks
-from penstock.api import source as api_source
+from penstock.api.model import pipeline as api_pipeline
+from penstock.api.model import sinks as api_sinks
+from penstock.api.model import source as api_source
 from penstock.batcher import settings as lane_settings
 from penstock.core import breaker
 from penstock.core.batching import model

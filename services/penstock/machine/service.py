@@ -15,14 +15,15 @@ import grpc
 import pyarrow as pa
 import structlog
 
-from penstock.api import log as api_log
-from penstock.api import pipeline as api_pipeline
-from penstock.api import sinks as api_sinks
+from penstock.api.model import log as api_log
+from penstock.api.model import pipeline as api_pipeline
+from penstock.api.model import sinks as api_sinks
 from penstock.batcher import lane as batcher_lane
 from penstock.batcher import sink_client, status
 from penstock.core.batching import model
 from penstock.ingest import service as ingest_service
-from penstock.log import embedded, port
+from penstock.log import port
+from penstock.log.embedded import front as embedded
 from penstock.machine import control, directory, lanes, retention
 from penstock.sinks import port as sinks_port
 from penstock.sinks import registry, server

@@ -6,8 +6,10 @@ import pathlib
 from collections.abc import Callable, Mapping
 from typing import TypeVar
 
-from penstock.api import sinks
-from penstock.sinks import files, files_format, port, tables
+from penstock.api.model import sinks
+from penstock.sinks import port, tables
+from penstock.sinks.files import formats as files_format
+from penstock.sinks.files import writer as files
 
 T = TypeVar("T")
 
@@ -30,7 +32,7 @@ def open_writer(sink: sinks.Sink, *, directory: pathlib.Path) -> port.SinkWriter
 
 def _duckdb(sink: sinks.Sink, directory: pathlib.Path) -> port.SinkWriter:
     # Here and not above: who only writes files does without the extra that brings DuckDB.
-    from penstock.sinks import duckdb
+    from penstock.sinks.duckdb import writer as duckdb
 
     settings = _settings(sink, sink.duckdb)
     policy = tables.TablePolicy(sink.table_policy or tables.TablePolicy.CREATE_IF_MISSING.value)

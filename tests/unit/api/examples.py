@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from penstock.api import load, pipeline
+from penstock.api import load
+from penstock.api.model import pipeline
 
 DUCKDB: dict[str, Any] = {"name": "warehouse", "type": "DuckDB", "duckDB": {"path": "out.duckdb", "table": "clicks"}}
 

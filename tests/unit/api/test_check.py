@@ -10,7 +10,9 @@ import cel
 import pytest
 from tests.unit.api import examples
 
-from penstock.api import base, check, document, jsonschema, load, pipeline, replay, rules
+from penstock.api import check, jsonschema, load, rules
+from penstock.api.model import base, pipeline, replay
+from penstock.api.reading import document
 from penstock.core import errors
 
 _KAFKA = {"bootstrapServers": ["kafka:9092"]}

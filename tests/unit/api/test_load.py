@@ -10,7 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.unit.api import examples
 
-from penstock.api import document, load, pipeline
+from penstock.api import load
+from penstock.api.model import pipeline
+from penstock.api.reading import document
 from penstock.core import errors
 
 _SINKS = "  sinks: [{name: warehouse, type: DuckDB, duckDB: {path: out.duckdb, table: clicks}}]\n"

@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.unit.api import examples
 
-from penstock.api import batching, defaults, lower, sinks
+from penstock.api import defaults, lower
+from penstock.api.model import batching, sinks
 from penstock.core import schema
 from penstock.core.transform import spec
 

@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 from tests.unit.api import examples
 
-from penstock.api import base, lower, machine
+from penstock.api import lower, machine
+from penstock.api.model import base
 from penstock.core import errors
 
 _TABLE = {"template": "clicks_{region}", "allowed": ["eu"], "otherwise": "rest"}

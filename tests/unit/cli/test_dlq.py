@@ -12,7 +12,8 @@ from click import testing
 
 from penstock.cli import dlq, exits
 from penstock.core import deadletters
-from penstock.log import embedded, port
+from penstock.log import port
+from penstock.log.embedded import front as embedded
 
 START = 1_767_225_600_000_000  # 2026-01-01T00:00:00Z
 HOUR = 3_600_000_000

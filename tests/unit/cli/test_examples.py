@@ -16,7 +16,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from penstock.api import load, lower, machine, pipeline
+from penstock.api import load, lower, machine
+from penstock.api.model import pipeline
 from penstock.core.parsing import exact, rejection
 from penstock.core.transform import compile as transform_compile
 

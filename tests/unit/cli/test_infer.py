@@ -11,8 +11,10 @@ import yaml
 from click.testing import CliRunner
 from hypothesis import strategies as st
 
-from penstock.api import load, lower, pipeline
-from penstock.cli import main, pipeline_text, sample
+from penstock.api import load, lower
+from penstock.api.model import pipeline
+from penstock.cli import main
+from penstock.cli.inferring import pipeline_text, sample
 from penstock.core import schema as schemas
 from penstock.core.parsing import exact, scalars
 from penstock.core.transform import compile as transform_compile

@@ -19,7 +19,8 @@ from click.testing import CliRunner, Result
 from pyarrow import ipc
 
 from penstock.api import load
-from penstock.cli import main, result_text
+from penstock.cli import main
+from penstock.cli.showing import result_text
 from penstock.machine import directory
 from penstock.v1 import control_pb2, control_pb2_grpc
 

@@ -13,7 +13,8 @@ import pytest
 import rich.console
 from click.testing import CliRunner, Result
 
-from penstock.cli import main, status_view
+from penstock.cli import main
+from penstock.cli.showing import status_view
 from penstock.machine import directory
 from penstock.v1 import control_pb2, control_pb2_grpc
 

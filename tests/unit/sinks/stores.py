@@ -8,7 +8,11 @@ import pathlib
 import pyarrow.parquet as pq
 from tests.unit.sinks import writes
 
-from penstock.sinks import duckdb_session, duckdb_store, failpoints, files_format, files_session, tables
+from penstock.sinks import failpoints, tables
+from penstock.sinks.duckdb import session as duckdb_session
+from penstock.sinks.duckdb import store as duckdb_store
+from penstock.sinks.files import formats as files_format
+from penstock.sinks.files import session as files_session
 
 STORES = ("DuckDB", "Parquet", "Ndjson")
 

@@ -6,7 +6,7 @@ import pyarrow.dataset as ds
 import pytest
 from tests.unit.sinks import writes
 
-from penstock.api import sinks
+from penstock.api.model import sinks
 from penstock.core import results
 from penstock.sinks import port, registry
 

@@ -1,0 +1,1 @@
+"""The user's objects as typed models: one module per part of the object."""

@@ -1,0 +1,1 @@
+"""From a sample of events to a commented pipeline, for `penstock infer`."""

@@ -1,0 +1,132 @@
+"""The embedded log's file: made whole, recognised, and refused with a remedy when it is not what it should be."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import pathlib
+import sqlite3
+
+import pytest
+
+from penstock.log import port
+from penstock.log.embedded import front as embedded
+from penstock.log.embedded import schema as embedded_schema
+
+
+@pytest.fixture
+def path(tmp_path) -> pathlib.Path:
+    return tmp_path / "log.db"
+
+
+async def make(path: pathlib.Path, *, records: int = 0, partitions: int = 1) -> str:
+    log = await embedded.EmbeddedLog.open(path, partitions=partitions)
+    for sequence in range(records):
+        record = port.NewRecord(value=os.urandom(100_000), headers={}, producer="p", sequence=sequence)
+        await log.append(port.EVENTS, 0, record)
+    await log.close()
+    return log.log_id
+
+
+async def refusal(path: pathlib.Path, **arguments: int) -> str:
+    with pytest.raises(port.LogError) as caught:
+        await embedded.EmbeddedLog.open(path, **arguments)
+    return str(caught.value)
+
+
+async def test_the_log_id_is_made_once_and_differs_between_logs(tmp_path):
+    """Catches an id that is made at each start, under which landed ranges would not be known again."""
+    first = await make(tmp_path / "a.db")
+    assert await make(tmp_path / "a.db") == first
+    assert await make(tmp_path / "b.db") != first
+
+
+async def test_another_number_of_partitions_is_refused(path):
+    """Catches keys that move to other partitions without a word."""
+    await make(path, partitions=2)
+    message = await refusal(path, partitions=3)
+    assert "made with 2 partitions, 3 are asked for" in message
+    assert "keep 2" in message
+
+
+async def test_a_newer_file_is_refused_by_its_version(path):
+    """Catches an old release that writes into a file it does not understand."""
+    await make(path)
+    with contextlib.closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute("UPDATE log SET content = 2 WHERE name = 'version'")
+    assert "newer Penstock (log version 2, this one reads 1)" in await refusal(path)
+
+
+@pytest.mark.parametrize("kept", [0.0, 0.3, 0.9], ids=str)
+async def test_a_file_that_is_cut_short_is_refused_with_its_name_and_the_remedy(path, kept, monkeypatch):
+    """Catches a log that starts empty, under a new id, where a full one was; also one too big to be checked in time."""
+    monkeypatch.setattr(embedded_schema, "_quick_check", lambda _: "ok")
+    await make(path, records=20)
+    os.truncate(path, int(path.stat().st_size * kept) // 16_384 * 16_384)
+    message = await refusal(path)
+    assert str(path) in message
+    assert "restore the data directory from a backup" in message
+
+
+@pytest.mark.parametrize("offset", [0, 100, 16_384 * 2, 16_384 * 5], ids=str)
+async def test_a_file_that_was_overwritten_is_refused_with_its_name_and_the_remedy(path, offset):
+    """Catches damage to the structure that is only met when the lane gets there."""
+    await make(path, records=20)
+    with path.open("r+b") as file:
+        file.seek(offset)
+        file.write(b"\xa5" * 8_192)
+    message = await refusal(path)
+    assert str(path) in message
+    assert "restore the data directory from a backup" in message
+
+
+async def test_a_refused_file_can_be_opened_once_it_is_mended(path):
+    """Catches a lock or a connection that outlives the refusal."""
+    await make(path, records=3)
+    whole = path.read_bytes()
+    os.truncate(path, 16_384)
+    await refusal(path)
+    path.write_bytes(whole)
+    await make(path)
+
+
+async def test_a_journal_without_its_log_is_refused(path):
+    """Catches a new log that swallows the journal of a lost one."""
+    path.with_name("log.db-wal").write_bytes(b"x" * 100)
+    assert "its journal log.db-wal is there" in await refusal(path)
+
+
+async def test_what_a_killed_creation_left_is_made_anew(path):
+    """Catches a log that can't be made because it was half made before."""
+    for name in ("log.db.new", "log.db.new-wal", "log.db.new-shm"):
+        path.with_name(name).write_bytes(b"half")
+    await make(path)
+    assert sorted(item.name for item in path.parent.iterdir()) == ["log.db", "log.db.lock"]
+
+
+async def test_opening_read_only_makes_nothing(path):
+    """Catches a look at a directory that turns it into a log."""
+    with pytest.raises(port.LogError, match="no log at"):
+        await embedded.EmbeddedLog.open(path, read_only=True)
+    assert list(path.parent.iterdir()) == []
+
+
+async def test_read_only_refuses_to_write(path):
+    """Catches a second writer through the side door."""
+    await make(path)
+    log = await embedded.EmbeddedLog.open(path, read_only=True)
+    record = port.NewRecord(value=b"", headers={}, producer="p", sequence=0)
+    for call in (log.append(port.EVENTS, 0, record), log.trim(port.EVENTS, 0, 0)):
+        with pytest.raises(port.LogError, match="read-only"):
+            await call
+    await log.close()
+
+
+def test_a_full_disk_and_a_failing_one_are_told_apart(path):
+    """Catches a disk without room that stops the log for good, and a failing one that is written on."""
+    full, failing = sqlite3.OperationalError("full"), sqlite3.OperationalError("disk I/O error")
+    full.sqlite_errorcode, failing.sqlite_errorcode = sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR_FSYNC
+    assert isinstance(embedded_schema.explain(full, path), port.LogFullError)
+    assert not embedded_schema.is_lasting(full)
+    assert not isinstance(embedded_schema.explain(failing, path), port.LogFullError)
+    assert embedded_schema.is_lasting(failing)
