@@ -24,7 +24,10 @@ PRODUCERS = ("p", "q", "r", "s")
 # acknowledgement. Small limits make it checkpoint, trim in steps and shrink all the time.
 WRITER = r"""
 import asyncio, os, pathlib, sys, zlib
-from penstock.log import embedded, embedded_store, embedded_writer, port
+from penstock.log import port
+from penstock.log.embedded import front as embedded
+from penstock.log.embedded import store as embedded_store
+from penstock.log.embedded import writer as embedded_writer
 
 embedded_writer._CHECKPOINT_BYTES = 1 << 20
 embedded_store._TRIM_BYTES = 1 << 20

@@ -35,7 +35,9 @@ store, root = sys.argv[1], pathlib.Path(sys.argv[2])
 
 import asyncio
 from penstock.core import results
-from penstock.sinks import duckdb, files, port
+from penstock.sinks import port
+from penstock.sinks.duckdb import writer as duckdb
+from penstock.sinks.files import writer as files
 
 rows = pa.table({"id": pa.array(range(30_000), pa.int64()), "name": [f"{n * 7919 % 30011:x}" * 8 for n in range(30_000)]})
 
@@ -64,7 +66,7 @@ asyncio.run(main())
 
 ELSEWHERE = """
 import pathlib, sys
-from penstock.sinks import duckdb_store
+from penstock.sinks.duckdb import store as duckdb_store
 
 store = duckdb_store.Store(pathlib.Path(sys.argv[1]))
 store.connection.execute("CREATE TABLE t (moment TIMESTAMP)")
