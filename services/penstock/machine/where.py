@@ -1,0 +1,209 @@
+"""Where did my event go: answered from the log and the dead letters, sampled or not.
+
+The retained log is read newest first. What a lane did with an event follows from the log alone: the deduplication rule and
+the transform are pure, and the offset a lane has committed says whether it is through.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from penstock.api import lower
+from penstock.api.model import pipeline as api_pipeline
+from penstock.batcher import settings as lane_settings
+from penstock.core import addresses, blocks, deadletters, dedup, ledger, schema
+from penstock.core.transform import spec, transform
+from penstock.log import port
+from penstock.machine import lanes
+
+_HEADER_PAGE = 256
+_ONE_RECORD = 1
+"""`EventLog.read` gives at least one record, whatever the bound."""
+
+
+class Fate(enum.Enum):
+    """What became of an event in one lane."""
+
+    BEFORE_START = "BeforeStart"
+    PENDING = "Pending"
+    DUPLICATE = "Duplicate"
+    FILTERED = "Filtered"
+    DEAD_LETTER = "DeadLetter"
+    LANDED = "Landed"
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class LaneFate:
+    """`detail` says which event, letter or rows."""
+
+    sink: str
+    fate: Fate
+    detail: str
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Sighting:
+    """One event that matches, and its fate in each lane."""
+
+    address: addresses.Address
+    append_time_microseconds: int
+    fates: Sequence[LaneFate]
+
+
+class UnknownFieldError(ValueError):
+    """A condition on something the schema does not have, or with a value the field can't take."""
+
+
+def conditions(declared: schema.Schema, texts: Sequence[str]) -> dict[str, pa.Scalar]:
+    """`FIELD=VALUE` texts as typed values. Raises UnknownFieldError."""
+    fields = {field.name: field for field in schema.arrow_schema(declared)}
+    found: dict[str, pa.Scalar] = {}
+    for text in texts:
+        name, separator, value = text.partition("=")
+        if not separator or name not in fields:
+            raise UnknownFieldError(f'"{text}": write FIELD=VALUE with one of the fields {", ".join(fields)}')
+        try:
+            found[name] = pa.scalar(value).cast(fields[name].type)
+        except pa.ArrowException as error:
+            raise UnknownFieldError(f'"{text}": {name} is {fields[name].type} and can\'t be "{value}"') from error
+    return found
+
+
+class Search:
+    """One search over one log. `progress` is told how many blocks have been looked at."""
+
+    def __init__(
+        self, pipeline: api_pipeline.BatchPipeline, log: port.EventLog, progress: Callable[[int], None] = lambda _: None
+    ) -> None:
+        self._pipeline, self._log, self._progress = pipeline, log, progress
+        self._lanes = [lanes.lane_for(pipeline, sink) for sink in pipeline.spec.sinks]
+        self._declared = lower.event_schema(pipeline)
+        self._arrow = blocks.block_schema(self._declared)
+        self._looked_at = 0
+
+    async def sightings(self, wanted: Mapping[str, pa.Scalar]) -> AsyncIterator[Sighting]:
+        """Events that match all conditions, newest first within each partition."""
+        for partition in self._partitions(wanted):
+            async for record in self._newest_first(partition, (await self._log.bounds(port.EVENTS, partition)).end):
+                batch = self._decode(record, list(wanted))
+                for ordinal in reversed(_matching(batch, wanted).tolist()):
+                    yield await self._sighting(record, ordinal)
+
+    def _partitions(self, wanted: Mapping[str, pa.Scalar]) -> Sequence[int]:
+        """The one partition that equal keys share, where the conditions give the whole key."""
+        key = lower.partition_key(self._pipeline)
+        if not key or not set(key) <= set(wanted):
+            return range(self._log.partitions)
+        hashed = dedup.hash_keys([pa.array([wanted[name]], self._arrow.field(name).type) for name in key])
+        return [int(hashed[0] % np.uint64(self._log.partitions))]
+
+    async def _newest_first(self, partition: int, before: int) -> AsyncIterator[port.Record]:
+        while page := await self._log.headers(port.EVENTS, partition, before, limit=_HEADER_PAGE):
+            for header in page:
+                found = await self._log.read(port.EVENTS, partition, header.offset, max_bytes=_ONE_RECORD)
+                self._looked_at += 1
+                self._progress(self._looked_at)
+                yield found[0]
+            before = page[-1].offset
+
+    def _decode(self, record: port.Record, columns: Sequence[str]) -> pa.RecordBatch:
+        batch = blocks.decode(record.value, record.headers, columns=columns)
+        return blocks.conform(batch, pa.schema([self._arrow.field(name) for name in columns]))
+
+    async def _sighting(self, record: port.Record, ordinal: int) -> Sighting:
+        place = addresses.Position(record.offset, ordinal)
+        return Sighting(
+            address=addresses.Address(self._log.log_id, record.partition, place),
+            append_time_microseconds=record.append_time_microseconds,
+            fates=[await self._fate(lane, record, ordinal) for lane in self._lanes],
+        )
+
+    async def _fate(self, lane: lane_settings.LaneSettings, record: port.Record, ordinal: int) -> LaneFate:
+        commit = (await self._log.committed(port.EVENTS, lane.lane)).get(record.partition)
+        if commit is None or record.offset >= commit.offset:
+            return LaneFate(sink=lane.sink, fate=Fate.PENDING, detail="unread or on its way")
+        if record.offset < ledger.from_metadata(commit.metadata).start_offset:
+            return LaneFate(sink=lane.sink, fate=Fate.BEFORE_START, detail="the lane began after it")
+        if (original := await self._duplicate_of(lane, record, ordinal)) is not None:
+            return LaneFate(sink=lane.sink, fate=Fate.DUPLICATE, detail=f"of {original}")
+        letters = await self._letters(lane, record, ordinal)
+        rows = self._rows(lane, record, ordinal) - len(letters)
+        if letters and rows <= 0:
+            return LaneFate(sink=lane.sink, fate=Fate.DEAD_LETTER, detail=_named(letters))
+        if rows <= 0:
+            return LaneFate(sink=lane.sink, fate=Fate.FILTERED, detail="it makes no row for this sink")
+        beside = f"; {_named(letters)}" if letters else ""
+        return LaneFate(sink=lane.sink, fate=Fate.LANDED, detail=f"{rows} row{'s' if rows > 1 else ''}{beside}")
+
+    async def _duplicate_of(
+        self, lane: lane_settings.LaneSettings, record: port.Record, ordinal: int
+    ) -> addresses.Address | None:
+        """The nearest earlier event with the same key inside the window, which is what makes a duplicate."""
+        told, between = lane.deduplicate, 0
+        if told is None:
+            return None
+        own = dedup.hash_keys(list(self._decode(record, told.key).columns))[ordinal]
+        async for earlier in self._newest_first(record.partition, record.offset + 1):
+            hashes = dedup.hash_keys(list(self._decode(earlier, told.key).columns))
+            hashes = hashes[:ordinal] if earlier.offset == record.offset else hashes
+            same = np.flatnonzero(hashes == own)
+            if _age(record, earlier) > told.window_microseconds:
+                return None
+            if len(same):
+                place = addresses.Position(earlier.offset, int(same[-1]))
+                near = between + len(hashes) - int(same[-1]) <= told.max_events
+                return addresses.Address(self._log.log_id, record.partition, place) if near else None
+            between += len(hashes)
+            if between >= told.max_events:
+                return None
+        return None
+
+    async def _letters(self, lane: lane_settings.LaneSettings, record: port.Record, ordinal: int) -> list[deadletters.DeadLetter]:
+        """This lane's letters for the event. They were written after its block, so the search ends there."""
+        found: list[deadletters.DeadLetter] = []
+        before = (await self._log.bounds(port.DEAD_LETTERS, record.partition)).end
+        while page := await self._log.headers(port.DEAD_LETTERS, record.partition, before, limit=_HEADER_PAGE):
+            for header in page:
+                if header.append_time_microseconds < record.append_time_microseconds:
+                    return deadletters.collapse(found)
+                letter = deadletters.decode(b"", header.headers)
+                if (letter.lane, letter.offset, letter.ordinal) == (lane.lane, record.offset, ordinal):
+                    found.append(letter)
+            before = page[-1].offset
+        return deadletters.collapse(found)
+
+    def _rows(self, lane: lane_settings.LaneSettings, record: port.Record, ordinal: int) -> int:
+        """Rows the event makes for this lane, refused ones included."""
+        compiled = transform.Transform(
+            lane.transform, memory_limit_bytes=lane.transform_memory_bytes, time_limit_seconds=lane.transform_seconds
+        )
+        event = pa.Table.from_batches([self._decode(record, compiled.input_columns)]).slice(ordinal, 1)
+        numbered = event.append_column(spec.EVENT_COLUMN, pa.array([0], pa.int32()))
+        try:
+            made = compiled.run(numbered)
+        finally:
+            compiled.close()
+        return int(made.rows.num_rows) + len(made.failures)
+
+
+def _matching(batch: pa.RecordBatch, wanted: Mapping[str, pa.Scalar]) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
+    matches = np.ones(batch.num_rows, dtype=bool)
+    for name, value in wanted.items():
+        matches &= pc.fill_null(pc.equal(batch.column(name), value), False).to_numpy(zero_copy_only=False)
+    return np.flatnonzero(matches)
+
+
+def _age(record: port.Record, earlier: port.Record) -> int:
+    return record.append_time_microseconds - earlier.append_time_microseconds
+
+
+def _named(letters: Sequence[deadletters.DeadLetter]) -> str:
+    return ", ".join(
+        f"{letter.id[:12]} ({letter.category.value}: {letter.message.splitlines()[0][:80]})" for letter in letters[:3]
+    )
