@@ -108,7 +108,7 @@ class Lander:
 
     async def _write(self, piece: Piece, ranges: Sequence[addresses.Range]) -> delivery.WriteResult:
         hidden = [name for name in _HIDDEN if name in piece.parts[0].rows.column_names]
-        rows = pa.concat_tables([part.rows.drop_columns(hidden) for part in piece.parts])
+        rows = pa.concat_tables([part.rows for part in piece.parts]).drop_columns(hidden)
         batch = delivery.SinkBatch(
             lane=self._settings.lane,
             table=piece.table,

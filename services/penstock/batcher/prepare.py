@@ -219,7 +219,9 @@ class Preparer:
         made = self._transform.run(numbered)
         self.stage_seconds["transform"] += time.thread_time() - began
         places = chunks.Events(offsets=group.events.offsets[start:stop], ordinals=group.events.ordinals[start:stop])
-        chunk = chunks.Chunk(range=group.stretch(start, stop), rows=made.rows, events=places, born=born)
+        # A part of a group shares buffers with the rest of it, of which it would be told to hold everything.
+        size = made.rows.get_total_buffer_size() if len(places.offsets) == len(group.lengths) else made.rows.nbytes
+        chunk = chunks.Chunk(range=group.stretch(start, stop), rows=made.rows, events=places, born=born, bytes=size)
         return Prepared(chunk=chunk, failures=made.failures, counts=_by_block(places, chunk, made))
 
 

@@ -80,7 +80,9 @@ class SinkClient:
             response = await self._stub.WriteBatch(_requests(batch, stream), timeout=deadline_seconds)
             if response.HasField("failure"):
                 raise delivery.WriteFailedError(wire.failure_value(response.failure))
-            return wire.result_value(response)
+            result = wire.result_value(response)
+            wire.check_result(result, batch.rows.num_rows)
+            return result
         except grpc.aio.AioRpcError as error:
             raise self._failed(error) from error
         except wire.MalformedMessageError as error:

@@ -79,7 +79,7 @@ class Builder:
         """Append a chunk; one without rows is finished by its caller and never comes here."""
         self._chunks.append(chunk)
         self._rows += chunk.rows.num_rows
-        self._bytes += chunk.rows.nbytes
+        self._bytes += chunk.bytes
 
     def due(self, now: float, *, level: float = 1.0, nothing_unread: bool = False) -> Reason | float:
         """Why the open batch must go now, or the monotonic time at which to ask again (inf while it is empty)."""
@@ -114,25 +114,28 @@ class Builder:
         room = min(self._model.cap_rows, self._limits.rows, self._model.timeout_rows(self._limits.write_timeout_seconds, level))
         taken = self._take_rows(room)
         rows = sum(chunk.rows.num_rows for chunk in taken)
-        size = sum(chunk.rows.nbytes for chunk in taken)
+        size = sum(chunk.bytes for chunk in taken)
         self._rows -= rows
-        self._bytes = sum(chunk.rows.nbytes for chunk in self._chunks)
+        self._bytes -= size
         self._taken += 1
         return Batch(chunks=taken, reason=reason, rows=rows, bytes=size, born=min(chunk.born for chunk in taken))
 
     def _take_rows(self, room: int) -> list[chunks.Chunk]:
+        if self._rows <= room and self._bytes <= self._limits.bytes:
+            everything, self._chunks = list(self._chunks), collections.deque()
+            return everything
         taken: list[chunks.Chunk] = []
         free_bytes = self._limits.bytes
         while self._chunks and room > 0 and free_bytes > 0:
             chunk = self._chunks[0]
-            fitting = min(room, max(1, int(chunk.rows.num_rows * free_bytes / max(1, chunk.rows.nbytes))))
+            fitting = min(room, max(1, int(chunk.rows.num_rows * free_bytes / max(1, chunk.bytes))))
             head, rest = chunk.cut(fitting)
             if taken and head.rows.num_rows > fitting:
                 break
             self._replace_first(rest)
             taken.append(head)
             room -= head.rows.num_rows
-            free_bytes -= head.rows.nbytes
+            free_bytes -= head.bytes
             if rest is not None:
                 break
         return taken
@@ -146,4 +149,4 @@ class Builder:
         """Forget what is open of one partition: it was revoked and somebody else reads it again."""
         self._chunks = collections.deque(chunk for chunk in self._chunks if chunk.range.partition != partition)
         self._rows = sum(chunk.rows.num_rows for chunk in self._chunks)
-        self._bytes = sum(chunk.rows.nbytes for chunk in self._chunks)
+        self._bytes = sum(chunk.bytes for chunk in self._chunks)

@@ -29,4 +29,5 @@ def chunk(offset: int, rows_per_event: list[int], *, partition: int = 0, born: f
             ordinals=np.arange(len(rows_per_event), dtype=np.int64),
         ),
         born=born,
+        bytes=table.nbytes,
     )
