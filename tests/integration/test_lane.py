@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import shutil
 import sqlite3
 
@@ -203,11 +204,30 @@ async def test_an_expression_that_fails_costs_only_its_item(tmp_path):
         assert (totals.made, totals.filtered, totals.written, totals.dead_lettered_rows) == (6, 1, 3, 2)
 
 
-async def test_an_event_that_makes_more_rows_than_a_batch_may_hold_is_refused_as_a_whole(tmp_path):
-    """Catches a hard cap that is not hard."""
-    text = lane_run.pipeline(transform={"explode": {"field": "items", "as": "item"}, "select": [{"name": "id"}, {"name": "num"}]})
-    async with lane_run.LaneRun(tmp_path, text).opened() as run:
-        await run.append({"id": "small", "num": 1, "items": [1]}, {"id": "huge", "num": 2, "items": list(range(41))})
+EXPLODE = {"explode": {"field": "items", "as": "item"}, "select": [{"name": "id"}, {"name": "num", "value": "item"}]}
+
+
+async def test_an_event_with_more_rows_than_a_batch_is_split_by_its_items_and_lands_once(tmp_path):
+    """Catches a hard cap that is not hard, and halves of an event that land twice after a crash between them."""
+    async with lane_run.LaneRun(tmp_path, lane_run.pipeline(transform=EXPLODE)).opened() as run:
+        await run.append({"id": "small", "items": [1]}, {"id": "huge", "items": list(range(100))}, {"id": "last", "items": [2]})
+        async with run.lane() as lane:
+            before = await lane_run.drained(lane)
+        assert [batch.rows.num_rows for batch in run.store.batches] == [1, 40, 40, 21]
+        await run.rewind(0, ledger.LaneMetadata())
+        async with run.lane() as lane:
+            after = await lane_run.drained(lane)
+        assert (before.written, after) == (102, before)
+        rows = await run.rows()
+        assert len(rows) == len(set(rows)) == 102
+
+
+async def test_an_event_without_bound_is_refused_as_a_whole(tmp_path):
+    """Catches an array that fills the memory of everybody's rows."""
+    run = lane_run.LaneRun(tmp_path, lane_run.pipeline(transform=EXPLODE))
+    run.settings = dataclasses.replace(run.settings, event_rows=99)
+    async with run.opened():
+        await run.append({"id": "small", "items": [1]}, {"id": "huge", "items": list(range(100))})
         async with run.lane() as lane:
             totals = await lane_run.drained(lane)
         assert await run.rows() == [("small", 1)]

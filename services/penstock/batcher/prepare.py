@@ -36,7 +36,7 @@ class BlockVerdict:
     events: int
     duplicates: int
     too_large: tuple[int, ...]
-    """Ordinals of events that make more rows than a batch may hold."""
+    """Ordinals of events that make more rows than any event may."""
 
     @property
     def transformed(self) -> int:
@@ -186,7 +186,7 @@ class Preparer:
         self.stage_seconds["decode"] += decoded - started
         self.stage_seconds["deduplicate"] += judged - decoded
         lengths = self._lengths(batch)
-        too_large = ~duplicate & (lengths > self._settings.limits.rows)
+        too_large = ~duplicate & (lengths > self._settings.event_rows)
         going_on = ~duplicate & ~too_large
         verdict = BlockVerdict(
             offset=record.offset,

@@ -201,7 +201,7 @@ class Reader:
         for verdict in group.blocks:
             if not verdict.too_large:
                 continue
-            limit = self._settings.limits.rows
+            limit = self._settings.event_rows
             failed = [
                 letters.Failed(
                     place=addresses.Position(verdict.offset, ordinal),
@@ -209,8 +209,7 @@ class Reader:
                     category=deadletters.Category.TOO_LARGE,
                     stage="transform",
                     code="TooManyRows",
-                    message=f"the event makes more rows than one batch may hold ({limit}); "
-                    "raise batching.limits.rows or send smaller arrays",
+                    message=f"the event makes more than {limit:,} rows; send smaller arrays",
                 )
                 for ordinal in verdict.too_large
             ]

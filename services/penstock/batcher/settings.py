@@ -36,8 +36,8 @@ class Retry:
 class LaneSettings:
     """One lane: the path from the log to one sink.
 
-    `transform_rows` bounds the rows one transform call may make (a single event may exceed it); `memory_bytes` bounds the
-    rows between the transform and the store, beyond which the lane stops reading.
+    `transform_rows` bounds the rows one transform call may make, a single event apart, which `event_rows` bounds;
+    `memory_bytes` bounds the rows between the transform and the store, beyond which the lane stops reading.
     """
 
     namespace: str
@@ -60,6 +60,7 @@ class LaneSettings:
     circuit_mode: breaker.Mode = breaker.Mode.AUTO
     poll_bytes: int = 4 * 1024 * 1024
     transform_rows: int = 200_000
+    event_rows: int = 1_000_000
     memory_bytes: int = 256 * 1024 * 1024
     transform_memory_bytes: int = 1024 * 1024 * 1024
     transform_seconds: float = 60.0

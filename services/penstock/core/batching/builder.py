@@ -130,7 +130,8 @@ class Builder:
             chunk = self._chunks[0]
             fitting = min(room, max(1, int(chunk.rows.num_rows * free_bytes / max(1, chunk.bytes))))
             head, rest = chunk.cut(fitting)
-            if taken and head.rows.num_rows > fitting:
+            if rest is not None and taken and head.range.end.item:
+                # A large event is split only where it begins its own batch, so that it is split as seldom as possible.
                 break
             self._replace_first(rest)
             taken.append(head)

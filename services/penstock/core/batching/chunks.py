@@ -1,4 +1,4 @@
-"""Rows on their way into a batch, with enough of their origin to cut them anywhere between two events.
+"""Rows on their way into a batch, with enough of their origin to cut them anywhere.
 
 A chunk is what one transform call made of a stretch of one partition: rows in address order and, per event that was
 transformed, the block it stands in and its ordinal there. Slicing a chunk slices the rows and the range together, so a
@@ -55,24 +55,21 @@ class Chunk:
         return self.events.offsets[self.row_events]
 
     def cut(self, rows: int) -> tuple[Chunk, Chunk | None]:
-        """The largest head of whole events with at most `rows` rows, but at least one event; and what remains.
+        """The largest head of whole events with at most `rows` rows; and what remains.
 
-        Never called with 0 rows in the chunk.
+        An event that alone has more is split by its items: only there does a range end inside an event. Never called with 0
+        rows in the chunk.
         """
         if rows >= self.rows.num_rows:
             return self, None
         events = self.row_events
         first_out = int(events[rows])
         at = int(np.searchsorted(events, first_out, side="left"))
-        if at == 0:
-            at = int(np.searchsorted(events, first_out, side="right"))
-            if at == len(events):
-                return self, None
-            first_out = int(events[at])
-        return self._split(at, self.events.position(first_out))
+        return self.split(at or rows)
 
-    def _split(self, at: int, place: addresses.Position) -> tuple[Chunk, Chunk]:
-        stretch = self.range
+    def split(self, at: int) -> tuple[Chunk, Chunk]:
+        """The first `at` rows and the rest, each with its part of the range; 0 < at < rows."""
+        stretch, place = self.range, self._start_of(at)
         head = addresses.Range(stretch.log_id, stretch.partition, stretch.start, place)
         tail = addresses.Range(stretch.log_id, stretch.partition, place, stretch.end)
         share = self.bytes * at // self.rows.num_rows
@@ -81,25 +78,32 @@ class Chunk:
             dataclasses.replace(self, range=tail, rows=self.rows.slice(at), bytes=self.bytes - share),
         )
 
+    def _start_of(self, row: int) -> addresses.Position:
+        """Where the part of the log begins that `row` and its successors answer for: an event's first row takes all of it."""
+        events = self.row_events
+        if events[row - 1] != events[row]:
+            return self.events.position(int(events[row]))
+        return self.places([row])[0]
+
     def where(self, mask: Mask) -> Chunk:
         """The rows `mask` says; the range stays, because the chunk still answers for all of it."""
         rows = self.rows.filter(pa.array(mask))
         return dataclasses.replace(self, rows=rows, bytes=self.bytes * rows.num_rows // max(1, self.rows.num_rows))
 
     def inside(self, stretches: Iterable[addresses.Range]) -> Chunk:
-        """The rows whose event stands in one of the ranges."""
+        """The rows that stand in one of the ranges."""
         return self.where(self._standing_in(stretches))
 
     def outside(self, stretches: Iterable[addresses.Range]) -> Chunk:
-        """The rows whose event stands in none of the ranges."""
+        """The rows that stand in none of the ranges."""
         return self.where(~self._standing_in(stretches))
 
     def _standing_in(self, stretches: Iterable[addresses.Range]) -> Mask:
         found = np.zeros(self.rows.num_rows, dtype=bool)
-        offsets, ordinals = self.row_offsets, self.events.ordinals[self.row_events]
+        places = (self.row_offsets, self.events.ordinals[self.row_events], _integers(self.rows, spec.ITEM_COLUMN))
         for stretch in stretches:
             if stretch.lane_key == self.range.lane_key:
-                found |= _within(offsets, ordinals, stretch)
+                found |= _not_before(places, stretch.start) & ~_not_before(places, stretch.end)
         return found
 
     def places(self, rows: Sequence[int]) -> list[addresses.Position]:
@@ -117,11 +121,13 @@ class Chunk:
         return dict(zip(offsets.tolist(), counts.tolist(), strict=True))
 
 
-def _within(offsets: Index, ordinals: Index, stretch: addresses.Range) -> Mask:
-    start, end = stretch.start, stretch.end
-    after = (offsets > start.offset) | ((offsets == start.offset) & (ordinals >= start.ordinal))
-    before = (offsets < end.offset) | ((offsets == end.offset) & (ordinals < end.ordinal))
-    return np.asarray(after & before)
+def _not_before(places: tuple[Index, Index, npt.NDArray[np.int32]], position: addresses.Position) -> Mask:
+    """Which of the places stand at `position` or after it."""
+    offsets, ordinals, items = places
+    same_block = offsets == position.offset
+    same_event = same_block & (ordinals == position.ordinal)
+    after = (offsets > position.offset) | (same_block & (ordinals > position.ordinal))
+    return np.asarray(after | (same_event & (items >= position.item)))
 
 
 def _integers(table: pa.Table, column: str) -> npt.NDArray[np.int32]:

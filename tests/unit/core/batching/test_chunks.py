@@ -13,25 +13,39 @@ events = st.lists(st.integers(0, 5), min_size=1, max_size=20).filter(any)
 
 
 @given(events, st.integers(1, 60))
-def test_a_cut_loses_no_row_and_never_splits_an_event(rows_per_event, rows):
-    """Catches a cut inside an event: its two halves would share one address and the second would be trimmed as landed."""
+def test_a_cut_loses_no_row_and_its_parts_tile_the_range(rows_per_event, rows):
+    """Catches rows lost or doubled at a cut, and ranges that overlap or leave a hole."""
     whole = making.chunk(7, rows_per_event)
     head, rest = whole.cut(rows)
     parts = [head] if rest is None else [head, rest]
     assert [value for part in parts for value in part.rows["value"].to_pylist()] == whole.rows["value"].to_pylist()
     assert parts[0].range.start == whole.range.start
     assert parts[-1].range.end == whole.range.end
-    if rest is not None:
-        assert head.range.end == rest.range.start
-        assert not set(head.row_events.tolist()) & set(rest.row_events.tolist())
-        assert rest.rows.num_rows
+    assert rest is None or head.range.end == rest.range.start
+    assert head.rows.num_rows <= rows
+    assert sum(part.bytes for part in parts) == whole.bytes
 
 
 @given(events, st.integers(1, 60))
-def test_a_cut_takes_no_more_rows_than_asked_unless_one_event_alone_has_more(rows_per_event, rows):
-    """Catches a cap that is not held."""
-    head, _ = making.chunk(7, rows_per_event).cut(rows)
-    assert head.rows.num_rows <= rows or len(set(head.row_events.tolist())) == 1
+def test_only_an_event_with_more_rows_than_asked_is_split(rows_per_event, rows):
+    """Catches a cut inside an event that would have fitted: its rows would land in two writes for nothing."""
+    head, rest = making.chunk(7, rows_per_event).cut(rows)
+    if rest is not None and set(head.row_events.tolist()) & set(rest.row_events.tolist()):
+        assert rows_per_event[int(rest.row_events[0])] > rows
+        assert len(set(head.row_events.tolist())) == 1
+
+
+@given(events, st.data())
+def test_each_part_of_a_split_knows_its_own_rows_by_address(rows_per_event, data):
+    """Catches trimming that takes the whole event when half of it has landed, or none of it."""
+    whole = making.chunk(7, rows_per_event)
+    if whole.rows.num_rows < 2:
+        return
+    head, rest = whole.split(data.draw(st.integers(1, whole.rows.num_rows - 1)))
+    for mine, other in ((head, rest), (rest, head)):
+        assert whole.inside([mine.range]).rows.equals(mine.rows)
+        assert mine.outside([mine.range]).rows.num_rows == 0
+        assert other.inside([mine.range]).rows.num_rows == 0
 
 
 @given(events, st.integers(0, 20), st.integers(0, 20))
