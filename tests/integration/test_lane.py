@@ -14,6 +14,7 @@ from penstock.batcher import lane as batcher_lane
 from penstock.core import addresses, breaker, deadletters, delivery, ledger, results
 from penstock.log.embedded import store as embedded_store
 
+QUICK = {"initialBackoffMilliseconds": 1, "maxBackoffMilliseconds": 2, "unclassifiedAttempts": 3}
 DEDUPLICATE = {"key": ["id"], "windowSeconds": 600}
 
 
@@ -178,6 +179,76 @@ async def test_a_lost_answer_is_asked_again_and_lands_once(tmp_path):
             totals = await lane_run.drained(lane)
         assert await run.rows() == _wanted(0, 10)
         assert totals.written == 10
+
+
+def _choke_on(number: int):
+    """A store that fails in a way no rule knows whenever it sees one row."""
+
+    def failing(batch: delivery.SinkBatch) -> object:
+        if number in batch.rows.column("num").to_pylist():
+            raise RuntimeError("what now")
+        return None
+
+    return failing
+
+
+async def test_a_failure_no_rule_knows_is_looked_for_and_costs_one_row(tmp_path):
+    """Catches a batch that is tried for ever, and a half that is given up with its neighbours."""
+    async with lane_run.LaneRun(tmp_path, lane_run.pipeline(sink_retry=QUICK)).opened() as run:
+        run.store.plan.extend([_choke_on(6)] * 200)
+        await run.append(*_events(0, 10))
+        async with run.lane() as lane:
+            totals = await lane_run.drained(lane)
+        assert await run.rows() == [row for row in _wanted(0, 10) if row != ("e6", 6)]
+        (letter,) = await run.letters()
+        assert (letter.category, letter.original) == (deadletters.Category.UNCLASSIFIED, b'{"id":"e6","num":6}')
+        assert (totals.written, totals.dead_lettered_rows) == (9, 1)
+
+
+async def test_a_store_that_fails_for_every_row_is_never_the_rows_fault(tmp_path):
+    """Catches dead letters made of an outage whose error nobody knows."""
+    async with lane_run.LaneRun(tmp_path, lane_run.pipeline(sink_retry=QUICK)).opened() as run:
+        run.store.plan.extend([lane_run.fail(results.ResultClass.UNCLASSIFIED)] * 60)
+        await run.append(*_events(0, 10))
+        async with run.lane() as lane:
+            totals = await lane_run.drained(lane)
+        assert await run.rows() == _wanted(0, 10)
+        assert not await run.letters()
+        assert totals.written == 10
+
+
+async def test_one_row_in_trouble_lets_others_pass_and_is_given_up_only_when_they_land(tmp_path):
+    """Catches a lane of one slot that waits behind a poison row for ever."""
+    async with lane_run.LaneRun(tmp_path, lane_run.pipeline(sink_retry=QUICK)).opened() as run:
+        run.store.plan.extend([_choke_on(0)] * 200)
+        await run.append(*_events(0, 1))
+        async with run.lane() as lane:
+            await lane_run.until(lambda: len(run.store.batches) > 4)
+            assert not await run.letters()
+            await run.append(*_events(1, 5))
+            await lane_run.drained(lane)
+        assert await run.rows() == _wanted(1, 5)
+        assert len(await run.letters()) == 1
+
+
+async def test_a_flood_of_refusals_pauses_the_lane_with_an_example_until_a_person_says_go_on(tmp_path):
+    """Catches everything being dead-lettered one by one because a table has changed."""
+    text = lane_run.pipeline(
+        deadLetters={"flood": {"minimumEvents": 20, "percent": 20}},
+        transform={"select": [{"name": "id"}, {"name": "num", "value": "CAST(kind AS BIGINT)"}]},
+    )
+    async with lane_run.LaneRun(tmp_path, text).opened() as run:
+        await run.append(*({"id": f"e{n}", "kind": "no number"} for n in range(30)))
+        async with run.lane() as lane:
+            await lane_run.until(lambda: lane.state is batcher_lane.State.HALTED)
+            assert lane.failure is not None
+            assert lane.failure.code == "RejectFlood"
+            assert "30 of 30 were refused" in lane.failure.message
+            await run.append(*({"id": f"f{n}", "kind": "1"} for n in range(30)))
+            assert not await lane.drain(0.3)
+            lane.resume()
+            totals = await lane_run.drained(lane)
+        assert (totals.written, totals.dead_lettered_rows) == (30, 30)
 
 
 async def test_an_expression_that_fails_costs_only_its_item(tmp_path):

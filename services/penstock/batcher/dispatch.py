@@ -18,6 +18,7 @@ from penstock.core.batching import builder, chunks, model
 from penstock.telemetry import metrics
 
 _WAITED_SECONDS = 0.002
+_MOST_GIVING_WAY = 4
 _LATENCIES_KEPT = 512
 
 
@@ -56,6 +57,7 @@ class Dispatcher:
     def bound(self, max_concurrency: int) -> None:
         """The sink's own bound on concurrent writes; 0 means none."""
         self._slots = self._wanted_slots(max_concurrency)
+        self._lander.bound(self._slots)
 
     # -- what comes in
 
@@ -153,9 +155,13 @@ class Dispatcher:
             if not isinstance(due, builder.Reason):
                 return None if math.isinf(due) else max(0.0, due - now)
             self._due_since = now if self._due_since is None else self._due_since
-            if self._paused or len(self._writing) >= self._slots or self._is_probing():
+            if self._paused or len(self._writing) - self._giving_way() >= self._slots or self._is_probing():
                 return None
             self._dispatch(due, now)
+
+    def _giving_way(self) -> int:
+        """Batches that wait with a failure no rule knows: some others may pass them, unless order is to be kept."""
+        return 0 if self._settings.ordered else min(self._lander.troubled, _MOST_GIVING_WAY)
 
     def _is_probing(self) -> bool:
         """While the circuit is not closed one batch finds out whether the store is back, and the open one goes on growing."""

@@ -8,10 +8,11 @@ written again under the same ranges.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import dataclasses
 import random
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import numpy as np
 import pyarrow as pa
@@ -27,6 +28,7 @@ from penstock.telemetry import metrics
 
 _log = structlog.get_logger()
 
+_CATEGORIES = {results.ResultClass.UNCLASSIFIED: deadletters.Category.UNCLASSIFIED}
 _HIDDEN = (spec.EVENT_COLUMN, spec.ITEM_COLUMN, spec.TABLE_COLUMN)
 _CONFIG_RETRY_SECONDS = 10.0
 _CIRCUIT_LOOK_SECONDS = 0.25
@@ -59,6 +61,24 @@ def _of_table(chunk: chunks.Chunk, table: str) -> chunks.Chunk:
     return chunk.where(mine.to_numpy())
 
 
+def _halves(piece: Piece) -> Iterator[Piece]:
+    """Two pieces with half of the rows each, in order."""
+    left, right, room = [], [], piece.rows // 2
+    for part in piece.parts:
+        rows = part.rows.num_rows
+        if rows <= room:
+            left.append(part)
+        elif room:
+            head, tail = part.split(room)
+            left.append(head)
+            right.append(tail)
+        else:
+            right.append(part)
+        room -= min(room, rows)
+    yield Piece(table=piece.table, parts=left)
+    yield Piece(table=piece.table, parts=right)
+
+
 class Lander:
     """Writes the batches of one lane. `land` runs once per slot, concurrently; it returns only when the batch is settled."""
 
@@ -73,17 +93,28 @@ class Lander:
     ) -> None:
         self._settings, self._client, self._letters = settings, client, letter_writer
         self._circuit, self._accounts, self._clock = circuit, lane_accounts, clock
+        self._turns = asyncio.Semaphore(1)
+        self._landings = 0
+        self.troubled = 0
+        """Batches whose failures no rule knows. They give up their slot between attempts, so that others can show whether the
+        store works."""
         self.failure: results.Failure | None = None
         """Why nothing can land until a person acts; None while batches land."""
+
+    def bound(self, slots: int) -> None:
+        """How many writes may be under way at once."""
+        self._turns = asyncio.Semaphore(slots)
 
     async def land(self, batch: builder.Batch) -> float:
         """Settle every row of the batch; the seconds of the last successful write (0.0 when none was needed)."""
         seconds = 0.0
         for piece in pieces(batch, self._settings.tables[0]):
-            seconds = max(seconds, await self._land_piece(piece, batch.ranges))
+            told = self._settings.unclassified_attempts
+            seconds = max(seconds, await self._land_piece(piece, batch.ranges, patience=told, since=self._landings))
         return seconds
 
-    async def _land_piece(self, piece: Piece, ranges: Sequence[addresses.Range]) -> float:
+    async def _land_piece(self, piece: Piece, ranges: Sequence[addresses.Range], *, patience: int, since: int) -> float:
+        """`patience`: attempts before a failure that no rule knows is looked for row by row; `since`: landings before it."""
         attempt, seconds = 0, 0.0
         while piece.rows:
             await self._permission()
@@ -93,13 +124,44 @@ class Lander:
                 result = await self._write(piece, ranges)
             except delivery.WriteFailedError as error:
                 attempt += 1
-                await self._failed(error.failure, generation, attempt)
+                unknown = error.failure.result_class is results.ResultClass.UNCLASSIFIED
+                if unknown and attempt >= patience and piece.rows > 1:
+                    return await self._bisect(piece, ranges, since)
+                if unknown and attempt >= patience and self._landings > since:
+                    await self._give_up(piece, error.failure)
+                    return seconds
+                with self._giving_way(unknown):
+                    await self._failed(error.failure, generation, attempt)
                 continue
             attempt, seconds = 0, self._clock() - began
             self._circuit.record(self._clock(), generation, None)
             self.failure = None
+            self._landings += 1
             piece, ranges = await self._settle(piece, ranges, result)
         return seconds
+
+    @contextlib.contextmanager
+    def _giving_way(self, unknown: bool) -> Iterator[None]:
+        self.troubled += unknown
+        try:
+            yield
+        finally:
+            self.troubled -= unknown
+
+    async def _bisect(self, piece: Piece, ranges: Sequence[addresses.Range], since: int) -> float:
+        """Land the halves on their own. Only a row that is refused alone, while others land, is ever given up."""
+        seconds = 0.0
+        for half in _halves(piece):
+            own = addresses.intersect(ranges, [part.range for part in half.parts])
+            patience = 1 if half.rows > 1 else self._settings.unclassified_attempts
+            seconds = max(seconds, await self._land_piece(half, own, patience=patience, since=since))
+        return seconds
+
+    async def _give_up(self, piece: Piece, failure: results.Failure) -> None:
+        """Dead-letter the one row of the piece."""
+        (part,) = (part for part in piece.parts if part.rows.num_rows)
+        refused = results.RejectedRow(row=0, result_class=failure.result_class, code=failure.code, message=failure.message)
+        await self._dead_letter(part, {0: refused})
 
     async def _permission(self) -> None:
         """Wait until the circuit lets a write through."""
@@ -118,7 +180,8 @@ class Lander:
             key_columns=(),
             rows=rows,
         )
-        return await self._client.write(batch, deadline_seconds=self._settings.limits.write_timeout_seconds)
+        async with self._turns:
+            return await self._client.write(batch, deadline_seconds=self._settings.limits.write_timeout_seconds)
 
     async def _failed(self, failure: results.Failure, generation: int, attempt: int) -> None:
         _log.warning(
@@ -154,8 +217,8 @@ class Lander:
         if result.already_landed:
             landed = addresses.merge(result.already_landed)
             return self._trim(piece, landed), addresses.subtract(ranges, landed)
-        if result.rejected:
-            return await self._dead_letter(piece, result.rejected), ranges
+        if result.rejected or result.written_rows:
+            return await self._settle_rows(piece, result), ranges
         for part in piece.parts:
             self._accounts.written(part.range.partition, part.rows_by_block())
         return Piece(table=piece.table, parts=()), ranges
@@ -175,23 +238,37 @@ class Lander:
         self._accounts.written(part.range.partition, part.where(~refused).rows_by_block())
         self._accounts.refused(part.range.partition, part.where(refused).rows_by_block())
 
-    async def _dead_letter(self, piece: Piece, rejected: Sequence[results.RejectedRow]) -> Piece:
-        """Write letters for the refused rows and go on without them."""
-        by_row = {refusal.row: refusal for refusal in rejected}
+    async def _settle_rows(self, piece: Piece, result: delivery.WriteResult) -> Piece:
+        """Count the rows that are durable, write letters for the refused ones, and go on with the rest."""
+        written = np.zeros(piece.rows, dtype=bool)
+        for stretch in result.written_rows:
+            written[stretch.start : stretch.end] = True
         left, first = [], 0
         for part in piece.parts:
-            mine = {row - first: refusal for row, refusal in by_row.items() if first <= row < first + part.rows.num_rows}
-            first += part.rows.num_rows
-            left.append(await self._dead_letter_part(part, mine) if mine else part)
+            last = first + part.rows.num_rows
+            refusals = {refusal.row - first: refusal for refusal in result.rejected if first <= refusal.row < last}
+            left.append(await self._settle_part(part, written[first:last], refusals))
+            first = last
         return Piece(table=piece.table, parts=left)
 
-    async def _dead_letter_part(self, part: chunks.Chunk, refusals: Mapping[int, results.RejectedRow]) -> chunks.Chunk:
+    async def _settle_part(
+        self, part: chunks.Chunk, written: chunks.Mask, refusals: Mapping[int, results.RejectedRow]
+    ) -> chunks.Chunk:
+        settled = written.copy()
+        if written.any():
+            self._accounts.written(part.range.partition, part.where(written).rows_by_block())
+        if refusals:
+            await self._dead_letter(part, refusals)
+            settled[list(refusals)] = True
+        return part.where(~settled) if settled.any() else part
+
+    async def _dead_letter(self, part: chunks.Chunk, refusals: Mapping[int, results.RejectedRow]) -> None:
         places = part.places(sorted(refusals))
         failed = [
             letters.Failed(
                 place=dataclasses.replace(place, item=0),
                 item=place.item,
-                category=deadletters.Category.SINK_REJECTED,
+                category=_CATEGORIES.get(refusals[row].result_class, deadletters.Category.SINK_REJECTED),
                 stage="write",
                 code=refusals[row].code,
                 message=refusals[row].message,
@@ -202,4 +279,3 @@ class Lander:
         refused = np.zeros(part.rows.num_rows, dtype=bool)
         refused[list(refusals)] = True
         self._accounts.refused(part.range.partition, part.where(refused).rows_by_block())
-        return part.where(~refused)

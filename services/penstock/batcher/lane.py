@@ -11,14 +11,14 @@ import asyncio
 import enum
 import random
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from concurrent import futures
 
 import structlog
 
 from penstock.batcher import accounts, dispatch, landing, letters, prepare, reader, sink_client
 from penstock.batcher import settings as lane_settings
-from penstock.core import blocks, breaker, delivery, ledger, results
+from penstock.core import blocks, breaker, deadletters, delivery, flood, ledger, results
 from penstock.core.batching import model
 from penstock.log import port
 
@@ -45,7 +45,8 @@ class Lane:
         self._event_log, self._client = log, client
         self._worker = futures.ThreadPoolExecutor(1, thread_name_prefix=f"lane-{settings.sink}")
         self.accounts = accounts.LaneAccounts(log.log_id)
-        self._letters = letters.LetterWriter(settings, log)
+        self._letters = letters.LetterWriter(settings, log, self._dead_lettered)
+        self._flood = flood.Watch(settings.flood) if settings.flood else None
         self.circuit = breaker.Breaker(settings.circuit, random=random.random, mode=settings.circuit_mode)
         self._lander = landing.Lander(settings, client, self._letters, self.circuit, self.accounts)
         self.dispatcher = dispatch.Dispatcher(settings, self._lander, self.circuit)
@@ -78,7 +79,14 @@ class Lane:
         assert self.delivery is not None  # noqa: S101 - a lane has at least one table
         self.dispatcher.bound(self.delivery.max_concurrency)
         self._reader = reader.Reader(
-            self.settings, self._event_log, self._preparer, self._worker, self.accounts, self.dispatcher, self._letters
+            self.settings,
+            self._event_log,
+            self._preparer,
+            self._worker,
+            self.accounts,
+            self.dispatcher,
+            self._letters,
+            self._transformed,
         )
         self._subscription = await self._event_log.subscribe(port.EVENTS, self.settings.lane, self._reader)
         loops = (self._read, self.dispatcher.run, self._commit_regularly)
@@ -96,13 +104,37 @@ class Lane:
             self._stopped_by = _as_failure(error)
             self.pause()
 
+    def _transformed(self, rows: int) -> None:
+        if self._flood:
+            self._flood.saw(time.monotonic(), rows)
+
+    def _dead_lettered(self, written: Sequence[deadletters.DeadLetter]) -> None:
+        """A few bad rows are the rows' fault; a flood of them is not, and pauses the lane until a person has looked."""
+        if self._flood is None:
+            return
+        now = time.monotonic()
+        self._flood.refused(now, (flood.Refusal(fingerprint=one.fingerprint, message=one.message) for one in written))
+        if (verdict := self._flood.verdict(now)) and not self._stopped_by:
+            _log.error("reject_flood", sink=self.settings.sink, refused=verdict.refused, units=verdict.units)
+            self.pause()
+            self._stopped_by = results.Failure(
+                result_class=results.ResultClass.CONFIG,
+                code="RejectFlood",
+                message=str(verdict),
+                remedy="look at `penstock dlq ls`, mend the cause, then `penstock resume`; nothing is lost meanwhile",
+            )
+
     async def drain(self, timeout_seconds: float) -> bool:
-        """Read to the end of the log, land everything and commit; whether that was possible within the bound."""
+        """Read to the end of the log, land everything and commit; whether that was possible within the bound.
+
+        A paused lane stays as it is: for it the answer is known at once.
+        """
+        paused = self._state is State.PAUSED
         self._state = State.DRAINING
         self.dispatcher.drain()
         deadline = time.monotonic() + timeout_seconds
         while not await self._is_drained():
-            if time.monotonic() > deadline or self._stopped_by:
+            if paused or time.monotonic() > deadline or self._stopped_by:
                 return False
             await asyncio.sleep(_DRAIN_LOOK_SECONDS)
         await self.commit()
@@ -131,6 +163,10 @@ class Lane:
         self._state = State.PAUSED
 
     def resume(self) -> None:
+        """Go on; after a flood of refusals, from here on anew. A lane that a fault has stopped stays so until it is restarted."""
+        if self._flood and self._stopped_by and self._stopped_by.code == "RejectFlood":
+            self._flood.reset()
+            self._stopped_by = None
         self._reader.resume()
         self.dispatcher.resume()
         self._state = State.RUNNING

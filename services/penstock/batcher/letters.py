@@ -7,7 +7,7 @@ import collections
 import dataclasses
 import secrets
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import structlog
 
@@ -40,8 +40,14 @@ class Failed:
 class LetterWriter:
     """Appends letters with gapless sequences per partition. Used from the lane's event loop only."""
 
-    def __init__(self, settings: lane_settings.LaneSettings, log: port.EventLog) -> None:
-        self._settings, self._log = settings, log
+    def __init__(
+        self,
+        settings: lane_settings.LaneSettings,
+        log: port.EventLog,
+        written: Callable[[Sequence[deadletters.DeadLetter]], None] = lambda _: None,
+    ) -> None:
+        """`written` is told of letters once they are durable."""
+        self._settings, self._log, self._told = settings, log, written
         self._producer = f"letters-{secrets.token_hex(8)}"
         self._sequences: dict[int, int] = {}
         self._turn = asyncio.Lock()
@@ -111,6 +117,7 @@ class LetterWriter:
             self._sequences[partition] = first + len(letters)
         for category, count in collections.Counter(letter.category for letter in letters).items():
             metrics.DEAD_LETTERS.labels(**self._settings.labels, category=category.value).inc(count)
+        self._told(letters)
 
     def _record(self, sequence: int, letter: deadletters.DeadLetter) -> port.NewRecord:
         value, headers = deadletters.encode(letter)

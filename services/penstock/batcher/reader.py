@@ -39,9 +39,12 @@ class Reader:
         lane_accounts: accounts.LaneAccounts,
         dispatcher: dispatch.Dispatcher,
         letter_writer: letters.LetterWriter,
+        transformed: Callable[[int], None],
     ) -> None:
+        """`transformed` is told how many rows each transform call made, refused ones among them."""
         self._settings, self._log, self._preparer, self._worker = settings, log, preparer, worker
         self._accounts, self._dispatcher, self._letters = lane_accounts, dispatcher, letter_writer
+        self._told = transformed
         self._seeks: dict[int, int] = {}
         self._running = asyncio.Event()
         self._running.set()
@@ -175,6 +178,7 @@ class Reader:
     async def _transform(self, group: prepare.Group, start: int, stop: int, born: float) -> None:
         prepared = await self._on_worker(self._preparer.transform, group, start, stop, born)
         self._accounts[group.partition].transformed(prepared.counts)
+        self._told(sum(run.made for run in prepared.counts.values()))
         if prepared.chunk.rows.num_rows:
             self._dispatcher.add(prepared.chunk)
         if prepared.failures:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import enum
 
-from penstock.core import breaker, schema
+from penstock.core import breaker, flood, schema
 from penstock.core.batching import model
 from penstock.core.transform import spec
 
@@ -56,6 +56,8 @@ class LaneSettings:
     deduplicate: Deduplicate | None = None
     start_from: StartFrom = StartFrom.EARLIEST
     retry: Retry = dataclasses.field(default_factory=Retry)
+    unclassified_attempts: int = 8
+    flood: flood.Settings | None = dataclasses.field(default_factory=flood.Settings)
     circuit: breaker.Settings = dataclasses.field(default_factory=breaker.Settings)
     circuit_mode: breaker.Mode = breaker.Mode.AUTO
     poll_bytes: int = 4 * 1024 * 1024

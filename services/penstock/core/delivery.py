@@ -58,13 +58,32 @@ class SinkBatch:
     rows: pa.Table
 
 
+@dataclasses.dataclass(frozen=True, slots=True, order=True)
+class Stretch:
+    """Rows `start` up to but not including `end` of one write, by index; never empty."""
+
+    start: int
+    end: int
+
+    def __len__(self) -> int:
+        return self.end - self.start
+
+
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class WriteResult:
-    """What happened. Exactly one holds: rows written; `already_landed` or `rejected` not empty and nothing written."""
+    """What happened. Exactly one holds:
+
+    - `written` alone: all rows are durable.
+    - `already_landed` is not empty: nothing was written.
+    - `written_rows` or `rejected` is not empty: the rows of `written_rows` are durable (`written` is how many), those of
+      `rejected` are refused, and every other row is as it was, to be sent again. A store without transactions answers so;
+      one with them leaves `written_rows` empty.
+    """
 
     written: int = 0
     already_landed: Sequence[addresses.Range] = ()
     rejected: Sequence[results.RejectedRow] = ()
+    written_rows: Sequence[Stretch] = ()
 
 
 class WriteFailedError(Exception):

@@ -9,7 +9,7 @@ from penstock.api.model import pipeline as api_pipeline
 from penstock.api.model import sinks as api_sinks
 from penstock.api.model import source as api_source
 from penstock.batcher import settings as lane_settings
-from penstock.core import breaker
+from penstock.core import breaker, flood
 from penstock.core.batching import model
 from penstock.ingest import service as ingest_service
 
@@ -47,6 +47,8 @@ def lane_for(pipeline: api_pipeline.BatchPipeline, sink: api_sinks.Sink) -> lane
             initial_seconds=sink.retry.initial_backoff_milliseconds / 1000,
             maximum_seconds=sink.retry.max_backoff_milliseconds / 1000,
         ),
+        unclassified_attempts=sink.retry.unclassified_attempts,
+        flood=_flood(pipeline),
         circuit=_circuit(sink),
         circuit_mode=breaker.Mode(sink.circuit_breaker.mode),
     )
@@ -95,6 +97,13 @@ def _deduplicate(pipeline: api_pipeline.BatchPipeline) -> lane_settings.Deduplic
     return lane_settings.Deduplicate(
         key=tuple(told.key), window_microseconds=told.window_seconds * 1_000_000, max_events=told.max_events_per_partition
     )
+
+
+def _flood(pipeline: api_pipeline.BatchPipeline) -> flood.Settings | None:
+    told = pipeline.spec.dead_letters.flood
+    if told.mode == "Ignore":
+        return None
+    return flood.Settings(share=told.percent / 100, minimum=told.minimum_events, window_seconds=told.window_seconds)
 
 
 def _circuit(sink: api_sinks.Sink) -> breaker.Settings:

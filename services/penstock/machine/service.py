@@ -10,6 +10,7 @@ import contextlib
 import dataclasses
 import pathlib
 import time
+from collections.abc import Awaitable, Callable
 
 import grpc
 import pyarrow as pa
@@ -24,7 +25,7 @@ from penstock.core.batching import model
 from penstock.ingest import service as ingest_service
 from penstock.log import port
 from penstock.log.embedded import front as embedded
-from penstock.machine import control, directory, lanes, retention
+from penstock.machine import control, directory, lanes, renames, retention
 from penstock.sinks import port as sinks_port
 from penstock.sinks import registry, server
 from penstock.telemetry import exposition, metrics, runtime
@@ -72,6 +73,7 @@ class Machine:
             self._data.log_path, partitions=lanes.partitions(self._pipeline), max_bytes=self._retention.max_bytes
         )
         self._stack.push_async_callback(self._event_log.close)
+        await renames.carry_over(self._event_log, self._pipeline)
         for sink in spec.sinks:
             await self._start_lane(sink)
         await self._start_ingest()
@@ -101,7 +103,8 @@ class Machine:
         await self._ingest.start()
 
     async def _start_telemetry(self) -> None:
-        for task in (runtime.watch(), self._report_regularly(), self._trim_regularly()):
+        chores = (self._regularly(_REPORT_SECONDS, self._report), self._regularly(_TRIM_SECONDS, self._trim))
+        for task in (runtime.watch(), *chores):
             running = asyncio.create_task(task)
             self._stack.callback(running.cancel)
         exposed = exposition.MetricsServer(self._addresses.metrics)
@@ -139,23 +142,32 @@ class Machine:
         """End everything, the doors first. What is unfinished is read again at the next start."""
         await self._stack.aclose()
 
-    async def _report_regularly(self) -> None:
+    async def _regularly(self, seconds: float, chore: Callable[[], Awaitable[None]]) -> None:
+        """A chore that fails is tried again in its next turn; it is told once, not at each turn."""
+        failing = False
         while True:
-            await asyncio.sleep(_REPORT_SECONDS)
-            metrics.LOG_BYTES.labels(**self._labels).set(await self._event_log.size_bytes())
-            for reporter in self._reporters.values():
-                await reporter.report()
+            await asyncio.sleep(seconds)
+            try:
+                await chore()
+                failing = False
+            except Exception:
+                if not failing:
+                    _log.exception("chore_failed", chore=chore.__name__)
+                failing = True
 
-    async def _trim_regularly(self) -> None:
+    async def _report(self) -> None:
+        metrics.LOG_BYTES.labels(**self._labels).set(await self._event_log.size_bytes())
+        for reporter in self._reporters.values():
+            await reporter.report()
+
+    async def _trim(self) -> None:
         told = self._pipeline.spec.deduplicate
-        while True:
-            await asyncio.sleep(_TRIM_SECONDS)
-            await retention.trim(
-                self._event_log,
-                [lane.settings.lane for lane in self._lanes.values()],
-                keep_seconds=self._retention.hours * 3600.0,
-                window_seconds=told.window_seconds if told else 0.0,
-            )
+        await retention.trim(
+            self._event_log,
+            [lane.settings.lane for lane in self._lanes.values()],
+            keep_seconds=self._retention.hours * 3600.0,
+            window_seconds=told.window_seconds if told else 0.0,
+        )
 
     @property
     def _retention(self) -> api_log.Retention:

@@ -7,6 +7,7 @@ whose fault it is and a status can't.
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import time
 from collections.abc import AsyncIterator, Sequence
 from concurrent import futures
@@ -105,6 +106,8 @@ class SinkService(sink_pb2_grpc.SinkServicer):
 
     def _count(self, batch: delivery.SinkBatch, result: delivery.WriteResult) -> str:
         """Count the rows; how many rows stand in ranges that landed in part only is not known here."""
+        if result.written:
+            metrics.SINK_ROWS.labels(self._sink_type, "written").inc(result.written)
         if result.rejected:
             metrics.SINK_ROWS.labels(self._sink_type, "rejected").inc(len(result.rejected))
             return "rejected"
@@ -112,7 +115,6 @@ class SinkService(sink_pb2_grpc.SinkServicer):
             if list(result.already_landed) == list(batch.ranges):
                 metrics.SINK_ROWS.labels(self._sink_type, "already_landed").inc(batch.rows.num_rows)
             return "already_landed"
-        metrics.SINK_ROWS.labels(self._sink_type, "written").inc(result.written)
         return "written"
 
 
@@ -141,7 +143,7 @@ def _bounded(result: delivery.WriteResult) -> delivery.WriteResult:
         results.RejectedRow(row=row.row, result_class=row.result_class, code=row.code, message=row.message[:_MESSAGE_CHARACTERS])
         for row in result.rejected[:_REJECTED_ROWS]
     ]
-    return delivery.WriteResult(written=result.written, already_landed=result.already_landed, rejected=rejected)
+    return dataclasses.replace(result, rejected=rejected)
 
 
 def _failure(error: Exception, event: str, lane: str, table: str) -> results.Failure:

@@ -24,17 +24,17 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x16penstock/v1/sink.proto\x12\x0bpenstock.v1\"D\n\x0f\x44\x65scribeRequest\x12\x0c\n\x04lane\x18\x01 \x01(\t\x12\r\n\x05table\x18\x02 \x01(\t\x12\x14\n\x0c\x61rrow_schema\x18\x03 \x01(\x0c\"\xc5\x01\n\x10\x44\x65scribeResponse\x12\'\n\x08identity\x18\x01 \x01(\x0e\x32\x15.penstock.v1.Identity\x12\x17\n\x0fidentity_reason\x18\x02 \x01(\t\x12\x17\n\x0fmax_concurrency\x18\x03 \x01(\r\x12\x16\n\x0epreferred_rows\x18\x04 \x01(\r\x12\x17\n\x0fpreferred_bytes\x18\x05 \x01(\x04\x12%\n\x07\x66\x61ilure\x18\x06 \x01(\x0b\x32\x14.penstock.v1.Failure\"X\n\x11WriteBatchRequest\x12*\n\x06header\x18\x01 \x01(\x0b\x32\x18.penstock.v1.WriteHeaderH\x00\x12\x0f\n\x05\x63hunk\x18\x02 \x01(\x0cH\x00\x42\x06\n\x04part\"\xc5\x01\n\x0bWriteHeader\x12\x0c\n\x04lane\x18\x01 \x01(\t\x12\r\n\x05table\x18\x02 \x01(\t\x12\"\n\x06ranges\x18\x03 \x03(\x0b\x32\x12.penstock.v1.Range\x12\r\n\x05token\x18\x04 \x01(\t\x12\x0c\n\x04rows\x18\x05 \x01(\r\x12.\n\x0e\x66inished_below\x18\x06 \x03(\x0b\x32\x16.penstock.v1.Watermark\x12\x13\n\x0bkey_columns\x18\x07 \x03(\t\x12\x13\n\x0btraceparent\x18\x08 \x01(\t\"t\n\x05Range\x12\x0e\n\x06log_id\x18\x01 \x01(\t\x12\x11\n\tpartition\x18\x02 \x01(\x05\x12$\n\x05start\x18\x03 \x01(\x0b\x32\x15.penstock.v1.Position\x12\"\n\x03\x65nd\x18\x04 \x01(\x0b\x32\x15.penstock.v1.Position\"9\n\x08Position\x12\x0e\n\x06offset\x18\x01 \x01(\x03\x12\x0f\n\x07ordinal\x18\x02 \x01(\x05\x12\x0c\n\x04item\x18\x03 \x01(\x05\"W\n\tWatermark\x12\x0e\n\x06log_id\x18\x01 \x01(\t\x12\x11\n\tpartition\x18\x02 \x01(\x05\x12\'\n\x08position\x18\x03 \x01(\x0b\x32\x15.penstock.v1.Position\"\xa4\x01\n\x12WriteBatchResponse\x12\x0f\n\x07written\x18\x01 \x01(\r\x12*\n\x0e\x61lready_landed\x18\x02 \x03(\x0b\x32\x12.penstock.v1.Range\x12*\n\x08rejected\x18\x03 \x03(\x0b\x32\x18.penstock.v1.RejectedRow\x12%\n\x07\x66\x61ilure\x18\x04 \x01(\x0b\x32\x14.penstock.v1.Failure\"i\n\x0bRejectedRow\x12\x0b\n\x03row\x18\x01 \x01(\r\x12.\n\x0cresult_class\x18\x02 \x01(\x0e\x32\x18.penstock.v1.ResultClass\x12\x0c\n\x04\x63ode\x18\x03 \x01(\t\x12\x0f\n\x07message\x18\x04 \x01(\t\"\x8a\x01\n\x07\x46\x61ilure\x12.\n\x0cresult_class\x18\x01 \x01(\x0e\x32\x18.penstock.v1.ResultClass\x12\x0c\n\x04\x63ode\x18\x02 \x01(\t\x12\x0f\n\x07message\x18\x03 \x01(\t\x12\x0e\n\x06remedy\x18\x04 \x01(\t\x12 \n\x18retry_after_milliseconds\x18\x05 \x01(\r*\x94\x01\n\x08Identity\x12\x18\n\x14IDENTITY_UNSPECIFIED\x10\x00\x12\x11\n\rIDENTITY_NONE\x10\x01\x12\x1a\n\x16IDENTITY_TRANSACTIONAL\x10\x02\x12\x12\n\x0eIDENTITY_TOKEN\x10\x03\x12\x15\n\x11IDENTITY_MANIFEST\x10\x04\x12\x14\n\x10IDENTITY_ROW_KEY\x10\x05*\xae\x01\n\x0bResultClass\x12\x1c\n\x18RESULT_CLASS_UNSPECIFIED\x10\x00\x12\x15\n\x11RESULT_CLASS_DATA\x10\x01\x12\x17\n\x13RESULT_CLASS_OUTAGE\x10\x02\x12\x19\n\x15RESULT_CLASS_PRESSURE\x10\x03\x12\x17\n\x13RESULT_CLASS_CONFIG\x10\x04\x12\x1d\n\x19RESULT_CLASS_UNCLASSIFIED\x10\x05\x32\xa0\x01\n\x04Sink\x12G\n\x08\x44\x65scribe\x12\x1c.penstock.v1.DescribeRequest\x1a\x1d.penstock.v1.DescribeResponse\x12O\n\nWriteBatch\x12\x1e.penstock.v1.WriteBatchRequest\x1a\x1f.penstock.v1.WriteBatchResponse(\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x16penstock/v1/sink.proto\x12\x0bpenstock.v1\"D\n\x0f\x44\x65scribeRequest\x12\x0c\n\x04lane\x18\x01 \x01(\t\x12\r\n\x05table\x18\x02 \x01(\t\x12\x14\n\x0c\x61rrow_schema\x18\x03 \x01(\x0c\"\xc5\x01\n\x10\x44\x65scribeResponse\x12\'\n\x08identity\x18\x01 \x01(\x0e\x32\x15.penstock.v1.Identity\x12\x17\n\x0fidentity_reason\x18\x02 \x01(\t\x12\x17\n\x0fmax_concurrency\x18\x03 \x01(\r\x12\x16\n\x0epreferred_rows\x18\x04 \x01(\r\x12\x17\n\x0fpreferred_bytes\x18\x05 \x01(\x04\x12%\n\x07\x66\x61ilure\x18\x06 \x01(\x0b\x32\x14.penstock.v1.Failure\"X\n\x11WriteBatchRequest\x12*\n\x06header\x18\x01 \x01(\x0b\x32\x18.penstock.v1.WriteHeaderH\x00\x12\x0f\n\x05\x63hunk\x18\x02 \x01(\x0cH\x00\x42\x06\n\x04part\"\xc5\x01\n\x0bWriteHeader\x12\x0c\n\x04lane\x18\x01 \x01(\t\x12\r\n\x05table\x18\x02 \x01(\t\x12\"\n\x06ranges\x18\x03 \x03(\x0b\x32\x12.penstock.v1.Range\x12\r\n\x05token\x18\x04 \x01(\t\x12\x0c\n\x04rows\x18\x05 \x01(\r\x12.\n\x0e\x66inished_below\x18\x06 \x03(\x0b\x32\x16.penstock.v1.Watermark\x12\x13\n\x0bkey_columns\x18\x07 \x03(\t\x12\x13\n\x0btraceparent\x18\x08 \x01(\t\"t\n\x05Range\x12\x0e\n\x06log_id\x18\x01 \x01(\t\x12\x11\n\tpartition\x18\x02 \x01(\x05\x12$\n\x05start\x18\x03 \x01(\x0b\x32\x15.penstock.v1.Position\x12\"\n\x03\x65nd\x18\x04 \x01(\x0b\x32\x15.penstock.v1.Position\"9\n\x08Position\x12\x0e\n\x06offset\x18\x01 \x01(\x03\x12\x0f\n\x07ordinal\x18\x02 \x01(\x05\x12\x0c\n\x04item\x18\x03 \x01(\x05\"W\n\tWatermark\x12\x0e\n\x06log_id\x18\x01 \x01(\t\x12\x11\n\tpartition\x18\x02 \x01(\x05\x12\'\n\x08position\x18\x03 \x01(\x0b\x32\x15.penstock.v1.Position\"\xd3\x01\n\x12WriteBatchResponse\x12\x0f\n\x07written\x18\x01 \x01(\r\x12*\n\x0e\x61lready_landed\x18\x02 \x03(\x0b\x32\x12.penstock.v1.Range\x12*\n\x08rejected\x18\x03 \x03(\x0b\x32\x18.penstock.v1.RejectedRow\x12%\n\x07\x66\x61ilure\x18\x04 \x01(\x0b\x32\x14.penstock.v1.Failure\x12-\n\x0cwritten_rows\x18\x05 \x03(\x0b\x32\x17.penstock.v1.RowStretch\"(\n\nRowStretch\x12\r\n\x05start\x18\x01 \x01(\r\x12\x0b\n\x03\x65nd\x18\x02 \x01(\r\"i\n\x0bRejectedRow\x12\x0b\n\x03row\x18\x01 \x01(\r\x12.\n\x0cresult_class\x18\x02 \x01(\x0e\x32\x18.penstock.v1.ResultClass\x12\x0c\n\x04\x63ode\x18\x03 \x01(\t\x12\x0f\n\x07message\x18\x04 \x01(\t\"\x8a\x01\n\x07\x46\x61ilure\x12.\n\x0cresult_class\x18\x01 \x01(\x0e\x32\x18.penstock.v1.ResultClass\x12\x0c\n\x04\x63ode\x18\x02 \x01(\t\x12\x0f\n\x07message\x18\x03 \x01(\t\x12\x0e\n\x06remedy\x18\x04 \x01(\t\x12 \n\x18retry_after_milliseconds\x18\x05 \x01(\r*\x94\x01\n\x08Identity\x12\x18\n\x14IDENTITY_UNSPECIFIED\x10\x00\x12\x11\n\rIDENTITY_NONE\x10\x01\x12\x1a\n\x16IDENTITY_TRANSACTIONAL\x10\x02\x12\x12\n\x0eIDENTITY_TOKEN\x10\x03\x12\x15\n\x11IDENTITY_MANIFEST\x10\x04\x12\x14\n\x10IDENTITY_ROW_KEY\x10\x05*\xae\x01\n\x0bResultClass\x12\x1c\n\x18RESULT_CLASS_UNSPECIFIED\x10\x00\x12\x15\n\x11RESULT_CLASS_DATA\x10\x01\x12\x17\n\x13RESULT_CLASS_OUTAGE\x10\x02\x12\x19\n\x15RESULT_CLASS_PRESSURE\x10\x03\x12\x17\n\x13RESULT_CLASS_CONFIG\x10\x04\x12\x1d\n\x19RESULT_CLASS_UNCLASSIFIED\x10\x05\x32\xa0\x01\n\x04Sink\x12G\n\x08\x44\x65scribe\x12\x1c.penstock.v1.DescribeRequest\x1a\x1d.penstock.v1.DescribeResponse\x12O\n\nWriteBatch\x12\x1e.penstock.v1.WriteBatchRequest\x1a\x1f.penstock.v1.WriteBatchResponse(\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'penstock.v1.sink_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_IDENTITY']._serialized_start=1281
-  _globals['_IDENTITY']._serialized_end=1429
-  _globals['_RESULTCLASS']._serialized_start=1432
-  _globals['_RESULTCLASS']._serialized_end=1606
+  _globals['_IDENTITY']._serialized_start=1370
+  _globals['_IDENTITY']._serialized_end=1518
+  _globals['_RESULTCLASS']._serialized_start=1521
+  _globals['_RESULTCLASS']._serialized_end=1695
   _globals['_DESCRIBEREQUEST']._serialized_start=39
   _globals['_DESCRIBEREQUEST']._serialized_end=107
   _globals['_DESCRIBERESPONSE']._serialized_start=110
@@ -50,11 +50,13 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_WATERMARK']._serialized_start=776
   _globals['_WATERMARK']._serialized_end=863
   _globals['_WRITEBATCHRESPONSE']._serialized_start=866
-  _globals['_WRITEBATCHRESPONSE']._serialized_end=1030
-  _globals['_REJECTEDROW']._serialized_start=1032
-  _globals['_REJECTEDROW']._serialized_end=1137
-  _globals['_FAILURE']._serialized_start=1140
-  _globals['_FAILURE']._serialized_end=1278
-  _globals['_SINK']._serialized_start=1609
-  _globals['_SINK']._serialized_end=1769
+  _globals['_WRITEBATCHRESPONSE']._serialized_end=1077
+  _globals['_ROWSTRETCH']._serialized_start=1079
+  _globals['_ROWSTRETCH']._serialized_end=1119
+  _globals['_REJECTEDROW']._serialized_start=1121
+  _globals['_REJECTEDROW']._serialized_end=1226
+  _globals['_FAILURE']._serialized_start=1229
+  _globals['_FAILURE']._serialized_end=1367
+  _globals['_SINK']._serialized_start=1698
+  _globals['_SINK']._serialized_end=1858
 # @@protoc_insertion_point(module_scope)

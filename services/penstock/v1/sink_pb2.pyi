@@ -299,18 +299,24 @@ class WriteBatchResponse(_message.Message):
     ALREADY_LANDED_FIELD_NUMBER: _builtins.int
     REJECTED_FIELD_NUMBER: _builtins.int
     FAILURE_FIELD_NUMBER: _builtins.int
+    WRITTEN_ROWS_FIELD_NUMBER: _builtins.int
     written: _builtins.int
+    """Alone, without rows named below, it must be all of them."""
     @_builtins.property
     def already_landed(self) -> _containers.RepeatedCompositeFieldContainer[Global___Range]:
         """Parts of the ranges that had landed before. When not empty nothing was written: slice them off and write the rest."""
 
     @_builtins.property
     def rejected(self) -> _containers.RepeatedCompositeFieldContainer[Global___RejectedRow]:
-        """Rows the store refuses. When not empty nothing was written, unless `failure` is unset and `written` says otherwise."""
+        """Rows the store refuses. Rows that are neither here nor in `written_rows` were not written and come again."""
 
     @_builtins.property
     def failure(self) -> Global___Failure:
         """Set when the write as a whole failed."""
+
+    @_builtins.property
+    def written_rows(self) -> _containers.RepeatedCompositeFieldContainer[Global___RowStretch]:
+        """What is durable of a write that a store without transactions could take in part only; ascending, `written` rows in all."""
 
     def __init__(
         self,
@@ -319,14 +325,39 @@ class WriteBatchResponse(_message.Message):
         already_landed: _abc.Iterable[Global___Range] | None = ...,
         rejected: _abc.Iterable[Global___RejectedRow] | None = ...,
         failure: Global___Failure | None = ...,
+        written_rows: _abc.Iterable[Global___RowStretch] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["failure", b"failure"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["already_landed", b"already_landed", "failure", b"failure", "rejected", b"rejected", "written", b"written"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["already_landed", b"already_landed", "failure", b"failure", "rejected", b"rejected", "written", b"written", "written_rows", b"written_rows"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___WriteBatchResponse: _TypeAlias = WriteBatchResponse  # noqa: Y015
+
+@_typing.final
+class RowStretch(_message.Message):
+    """Rows [start, end) of this write, by index from 0; never empty."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    START_FIELD_NUMBER: _builtins.int
+    END_FIELD_NUMBER: _builtins.int
+    start: _builtins.int
+    end: _builtins.int
+    def __init__(
+        self,
+        *,
+        start: _builtins.int = ...,
+        end: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["end", b"end", "start", b"start"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RowStretch: _TypeAlias = RowStretch  # noqa: Y015
 
 @_typing.final
 class RejectedRow(_message.Message):

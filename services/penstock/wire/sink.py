@@ -158,6 +158,7 @@ def result_message(result: delivery.WriteResult) -> sink_pb2.WriteBatchResponse:
             sink_pb2.RejectedRow(row=row.row, result_class=CLASSES[row.result_class], code=row.code, message=row.message)
             for row in result.rejected
         ],
+        written_rows=[sink_pb2.RowStretch(start=part.start, end=part.end) for part in result.written_rows],
     )
 
 
@@ -166,7 +167,33 @@ def result_value(message: sink_pb2.WriteBatchResponse) -> delivery.WriteResult:
         written=message.written,
         already_landed=range_values(message.already_landed),
         rejected=_rejected_values(message.rejected),
+        written_rows=tuple(delivery.Stretch(part.start, part.end) for part in message.written_rows),
     )
+
+
+def check_result(result: delivery.WriteResult, rows: int) -> None:
+    """Raises MalformedMessageError when the answer can't be true of a write of `rows` rows.
+
+    Taken at its word, it would count rows as written that are nowhere, or one row twice.
+    """
+    end = 0
+    for part in result.written_rows:
+        if not end <= part.start < part.end <= rows:
+            raise MalformedMessageError(f"written_rows: {part.start} to {part.end} after {end}, of {rows} rows")
+        end = part.end
+    if result.already_landed:
+        return
+    if result.written_rows or result.rejected:
+        _check_rejected(result, rows)
+    wanted = sum(map(len, result.written_rows)) if result.written_rows or result.rejected else rows
+    if result.written != wanted:
+        raise MalformedMessageError(f"written: {result.written} where the rows make {wanted}")
+
+
+def _check_rejected(result: delivery.WriteResult, rows: int) -> None:
+    for refused in result.rejected:
+        if refused.row >= rows or any(part.start <= refused.row < part.end for part in result.written_rows):
+            raise MalformedMessageError(f"rejected: row {refused.row} of {rows} rows is written too, or isn't there")
 
 
 def _rejected_values(messages: Iterable[sink_pb2.RejectedRow]) -> tuple[results.RejectedRow, ...]:

@@ -1,0 +1,35 @@
+"""A renamed sink goes on where it was: what its old name had committed is committed under the new one before its lane starts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from penstock.api.model import pipeline as api_pipeline
+from penstock.log import port
+from penstock.machine import lanes
+
+
+class _Nobody:
+    """Listens to a subscription that never polls."""
+
+    async def on_assigned(self, commits: Mapping[int, port.Commit | None]) -> None: ...
+
+    async def on_revoked(self, partitions: Sequence[int]) -> None: ...
+
+
+async def carry_over(log: port.EventLog, pipeline: api_pipeline.BatchPipeline) -> None:
+    """Copy the commits of sinks with `renamedFrom` that have none of their own yet, all partitions in one step.
+
+    Nothing of an old name may be unread: stores remember what has landed by name, and what they know isn't carried over.
+    """
+    for sink in pipeline.spec.sinks:
+        if not sink.renamed_from:
+            continue
+        group = lanes.lane_for(pipeline, sink).lane
+        before = await log.committed(
+            port.EVENTS, lanes.lane_for(pipeline, sink.model_copy(update={"name": sink.renamed_from})).lane
+        )
+        if before and not await log.committed(port.EVENTS, group):
+            subscription = await log.subscribe(port.EVENTS, group, _Nobody())
+            await subscription.commit(before)
+            await subscription.close()

@@ -1,0 +1,54 @@
+"""The headers of a request, read anew for each write: a secret that was renewed is used without a restart."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Sequence
+
+import multidict
+
+from penstock.sinks import port, tables
+
+# What frames the request belongs to the client; a wrong length would make two requests of one.
+_FRAMING = frozenset({"connection", "content-length", "expect", "te", "trailer", "transfer-encoding", "upgrade"})
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Header:
+    """One header; `read` gives its value at this moment and may raise SinkError. Secret values are never shown."""
+
+    name: str
+    read: Callable[[], str]
+    secret: bool = False
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Prepared:
+    """The headers of one write, and the values among them that no message may hold."""
+
+    fields: multidict.CIMultiDict[str]
+    secrets: Sequence[str]
+
+
+def prepare(headers: Sequence[Header], *, content_type: str) -> Prepared:
+    """Raises SinkError (config) for a header that can't be sent; the message never holds its value."""
+    fields = multidict.CIMultiDict(
+        {"User-Agent": "penstock", "Accept": "*/*", "Accept-Encoding": "identity", "Content-Type": content_type}
+    )
+    secrets = []
+    for header in headers:
+        if header.name.lower() in _FRAMING:
+            raise _unsendable(header.name, "is set by the client itself", "remove it from http.headers")
+        value = header.read()
+        if not value.isprintable():
+            raise _unsendable(
+                header.name, "has a line break or another control character in its value", "take it out of the value"
+            )
+        fields[header.name] = value
+        if header.secret:
+            secrets.append(value)
+    return Prepared(fields=fields, secrets=secrets)
+
+
+def _unsendable(name: str, why: str, remedy: str) -> port.SinkError:
+    return tables.misconfigured("HEADER", f"header {name} {why}", remedy)
