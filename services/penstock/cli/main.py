@@ -23,6 +23,8 @@ COMMANDS: Mapping[str, lazy.Lazy] = types.MappingProxyType(
         "send": lazy.Lazy("penstock.cli.send:send", "Stream a file of events into a pipeline, counting every answer."),
         "top": lazy.Lazy("penstock.cli.top:top", "Watch a running pipeline: rate, lag, batch size, ledger."),
         "query": lazy.Lazy("penstock.cli.query:query", "Ask the landed table in SQL.", "sink-duckdb"),
+        "pause": lazy.Lazy("penstock.cli.lifecycle:pause", "Hold a running pipeline's lanes; events are accepted meanwhile."),
+        "resume": lazy.Lazy("penstock.cli.lifecycle:resume", "Let lanes go on that were paused, by hand or by a flood."),
         "where": lazy.Lazy("penstock.cli.where:where", "Say what became of an event.", "run"),
         "dlq": lazy.Lazy("penstock.cli.dlq:dlq", "List and show dead letters."),
         "demo": lazy.Lazy("penstock.cli.demo:demo", "The main job on 336,776 real flights, start to finish.", "run"),
