@@ -32,7 +32,7 @@ class Target:
     def __str__(self) -> str:
         parts = [f"≤ {self.cpu_us:g} µs"] if self.cpu_us is not None else []
         parts += [f"≥ {self.ratio:g}×"] if self.ratio is not None else []
-        return ", ".join(parts)
+        return ", ".join(parts) or "none of its own"
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,6 +73,11 @@ class Measured:
         return statistics.median(sample.ratio for sample in self.samples)
 
     @property
+    def has_target(self) -> bool:
+        """A stage that is only a part of what has a target has none itself."""
+        return self.target != Target() or "target" in self.extra
+
+    @property
     def misses(self) -> str:
         """By how much the target is missed, or nothing."""
         parts = []
@@ -91,7 +96,7 @@ class Measured:
             "reference_cpu_us_per_event": round(self.reference_us, 4),
             "ratio": round(self.ratio, 3),
             "target": self.extra.get("target", str(self.target)),
-            "meets_target": not self.misses,
+            "meets_target": not self.misses if self.has_target else None,
             "range": {
                 "cpu_us_per_event": _range([sample.product_us for sample in self.samples]),
                 "reference_cpu_us_per_event": _range([sample.reference_us for sample in self.samples]),

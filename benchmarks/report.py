@@ -12,6 +12,8 @@ import rich.table
 
 from benchmarks import case
 
+_VERDICTS = {True: "met", False: "[bold red]MISSED[/]", None: ""}
+
 
 def write(folder: pathlib.Path, measured: Sequence[case.Measured], environment: dict[str, Any]) -> None:
     """`summary.json`, one entry per case, and `results.json` with every sample."""
@@ -53,7 +55,7 @@ def show(console: rich.console.Console, measured: Sequence[case.Measured]) -> No
             f"{one.reference_us:.3f}",
             f"{one.ratio:.2f}×",
             told["target"],
-            "met" if told["meets_target"] else "[bold red]MISSED[/]",
+            _VERDICTS[told["meets_target"]],
         )
     console.print(table)
     for one in measured:

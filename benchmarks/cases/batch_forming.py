@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import math
 import random
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -20,6 +21,8 @@ from penstock.core.transform import spec
 
 ROWS = 20_000
 LINGER_SECONDS = 0.25
+TICK_SECONDS = 1 / 2048
+"""A power of two: sums of ticks have no rounding, so both sides see the same moments."""
 _PRODUCERS = 64
 
 Mask = npt.NDArray[np.bool_]
@@ -30,45 +33,51 @@ Formed = list[tuple[str, pa.Table]]
 class Arrival:
     """What one block brings: the same rows as a table and as objects; `keep` says which are no duplicates."""
 
-    chunk: chunks.Chunk
+    whole: chunks.Chunk
     rows: list[dict[str, Any]]
     keep: Mask | None
 
     @property
     def at(self) -> float:
-        return self.chunk.born
+        return self.whole.born
+
+    def chunk(self) -> chunks.Chunk:
+        """As the transform hands it on, its bytes counted, then without the duplicates: this is timed."""
+        whole, size = self.whole, self.whole.rows.get_total_buffer_size()
+        made = chunks.Chunk(range=whole.range, rows=whole.rows, events=whole.events, born=whole.born, bytes=size)
+        return made if self.keep is None else made.where(self.keep)
 
 
-Sizes = Callable[[random.Random], Iterator[tuple[float, int, int]]]
-"""(seconds since the last block, partition, rows) without an end."""
+Sizes = Callable[[random.Random], Iterator[tuple[int, int, int]]]
+"""(ticks since the last block, partition, rows) without an end."""
 
 
-def light(rng: random.Random) -> Iterator[tuple[float, int, int]]:
+def light(rng: random.Random) -> Iterator[tuple[int, int, int]]:
     """2,000 events/s: what one linger of ingest gathers."""
     while True:
-        yield 0.02, 0, rng.randrange(20, 60)
+        yield 41, 0, rng.randrange(20, 60)
 
 
-def heavy(rng: random.Random) -> Iterator[tuple[float, int, int]]:
+def heavy(rng: random.Random) -> Iterator[tuple[int, int, int]]:
     """Full blocks, one after the other."""
     while True:
-        yield 0.02, 0, rng.randrange(9_000, 10_001)
+        yield 41, 0, rng.randrange(9_000, 10_001)
 
 
-def bursty(rng: random.Random) -> Iterator[tuple[float, int, int]]:
+def bursty(rng: random.Random) -> Iterator[tuple[int, int, int]]:
     """A trickle, and now and then twenty full blocks at once."""
     while True:
         for _ in range(50):
-            yield 0.05, 0, rng.randrange(20, 60)
+            yield 100, 0, rng.randrange(20, 60)
         for _ in range(20):
-            yield 0.001, 0, 10_000
+            yield 2, 0, 10_000
 
 
-def many_producers(rng: random.Random) -> Iterator[tuple[float, int, int]]:
+def many_producers(rng: random.Random) -> Iterator[tuple[int, int, int]]:
     """64 partitions, each with small blocks of its own."""
     while True:
         for partition in range(_PRODUCERS):
-            yield 0.0005, partition, rng.randrange(100, 400)
+            yield 1, partition, rng.randrange(100, 400)
 
 
 class FormBench:
@@ -97,19 +106,29 @@ def arrivals(count: int, sizes: Sizes, duplicates: float) -> Iterator[Arrival]:
     """`count` events in blocks as `sizes` says."""
     rng, random_numbers = random.Random(5), np.random.default_rng(5)
     offsets: dict[int, int] = {}
-    at, made = 0.0, 0
+    ticks, made = 0, 0
     for pause, partition, wanted in sizes(rng):
         rows = min(wanted, count - made)
-        table = rows_table(made, rows)
-        at, made = at + pause, made + rows
+        ticks += pause
         offsets[partition] = offsets.get(partition, -1) + 1
-        yield Arrival(
-            chunk=_chunk(table, at, partition, offsets[partition]),
-            rows=table.to_pylist(),
-            keep=random_numbers.random(rows) >= duplicates if duplicates else None,
-        )
+        keep = random_numbers.random(rows) >= duplicates if duplicates else None
+        yield arrival(ticks * TICK_SECONDS, partition, offsets[partition], rows_table(made, rows), keep)
+        made += rows
         if made == count:
             return
+
+
+def arrival(at: float, partition: int, offset: int, table: pa.Table, keep: Mask | None = None) -> Arrival:
+    """One block's rows, at that moment."""
+    numbered = table.append_column(spec.EVENT_COLUMN, pa.array(np.arange(len(table), dtype=np.int32)))
+    whole = chunks.Chunk(
+        range=addresses.Range("bench", partition, addresses.Position(offset), addresses.Position(offset + 1)),
+        rows=numbered,
+        events=chunks.Events(offsets=np.full(len(table), offset), ordinals=np.arange(len(table))),
+        born=at,
+        bytes=0,
+    )
+    return Arrival(whole=whole, rows=table.to_pylist(), keep=keep)
 
 
 def rows_table(first: int, rows: int) -> pa.Table:
@@ -118,15 +137,17 @@ def rows_table(first: int, rows: int) -> pa.Table:
 
 
 def form(inputs: list[Arrival], *, rows: int = ROWS, linger: float = LINGER_SECONDS) -> Formed:
-    """Through the product's builder, asked as the dispatcher asks it."""
+    """Through the product's builder, asked as the dispatcher asks it: after each chunk, and when its one timer fires."""
     building = _builder(rows, linger)
     formed: Formed = []
+    timer = math.inf
     for arrival in inputs:
-        _take_due(building, arrival.at, formed)
-        chunk = arrival.chunk if arrival.keep is None else arrival.chunk.where(arrival.keep)
+        chunk = arrival.chunk()
+        if arrival.at >= timer:
+            timer = _take_due(building, arrival.at, formed)
         if chunk.rows.num_rows:
             building.add(chunk)
-            _take_due(building, arrival.at, formed)
+            timer = _take_due(building, arrival.at, formed)
     while building.rows:
         formed.append(_batch(building.take(builder.Reason.DRAIN)))
     return formed
@@ -140,21 +161,14 @@ def _builder(rows: int, linger: float) -> builder.Builder:
     return builder.Builder(written, limits)
 
 
-def _chunk(table: pa.Table, at: float, partition: int, offset: int) -> chunks.Chunk:
-    """As the transform gives it."""
-    numbered = table.append_column(spec.EVENT_COLUMN, pa.array(np.arange(len(table), dtype=np.int32)))
-    events = chunks.Events(offsets=np.full(len(table), offset), ordinals=np.arange(len(table)))
-    place = addresses.Range("bench", partition, addresses.Position(offset), addresses.Position(offset + 1))
-    return chunks.Chunk(range=place, rows=numbered, events=events, born=at)
-
-
-def _take_due(building: builder.Builder, now: float, formed: Formed) -> None:
-    while isinstance(reason := building.due(now), builder.Reason):
-        formed.append(_batch(building.take(reason)))
+def _take_due(building: builder.Builder, now: float, formed: Formed) -> float:
+    while isinstance(due := building.due(now), builder.Reason):
+        formed.append(_batch(building.take(due)))
+    return due
 
 
 def _batch(batch: builder.Batch) -> tuple[str, pa.Table]:
-    return batch.reason.value, pa.concat_tables([chunk.rows.drop_columns([spec.EVENT_COLUMN]) for chunk in batch.chunks])
+    return batch.reason.value, pa.concat_tables([chunk.rows for chunk in batch.chunks]).drop_columns([spec.EVENT_COLUMN])
 
 
 def form_plainly(inputs: list[Arrival], *, rows: int = ROWS, linger: float = LINGER_SECONDS) -> list[batching.Batch]:
@@ -168,6 +182,7 @@ def form_plainly(inputs: list[Arrival], *, rows: int = ROWS, linger: float = LIN
             for row, kept in zip(arrival.rows, arrival.keep.tolist(), strict=True):
                 if kept:
                     batcher.put(row, arrival.at)
+            batcher.look(arrival.at)
     batcher.flush("drain")
     return batcher.flushed
 

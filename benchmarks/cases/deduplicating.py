@@ -108,11 +108,11 @@ class ExactCase:
         )
 
 
-CASES = [
+CASES: list[case.Case] = [
     stage.StageCase(
         name="deduplicate",
         says="hash and judge ids against 2,000,000 remembered, one in five a repeat; beside a dict of id to last position",
-        target=case.Target(cpu_us=0.3),
+        target=case.Target(),
         events=100_000,
         quick_events=2_000,
         open=DeduplicateBench,

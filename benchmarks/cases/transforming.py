@@ -162,7 +162,7 @@ CASES = [
     stage.StageCase(
         name="transform",
         says="filter and nine computed columns in SQL, blocks of 10,000; beside a Python function per event",
-        target=case.Target(cpu_us=0.9),
+        target=case.Target(),
         events=100_000,
         quick_events=2_000,
         open=TransformBench,

@@ -18,13 +18,17 @@ class PlainBatcher:
 
     def put(self, row: Any, now: float) -> None:
         """One more row."""
-        if self._open and now - self._born >= self._linger:
-            self.flush("cap_linger")
+        self.look(now)
         if not self._open:
             self._born = now
         self._open.append(row)
         if len(self._open) >= self._rows:
             self.flush("cap_rows")
+
+    def look(self, now: float) -> None:
+        """What has waited long enough goes."""
+        if self._open and now - self._born >= self._linger:
+            self.flush("cap_linger")
 
     def flush(self, reason: str) -> None:
         """Whatever is open goes."""

@@ -1,6 +1,6 @@
 """One lane over a real embedded log and a real sink server, for the tests of its guarantees.
 
-The store is DuckDB, or `Troubled`, which stands in front of it and misbehaves as it is told.
+The store is DuckDB, or the one that is asked for, behind `Troubled`, which misbehaves as it is told.
 """
 
 from __future__ import annotations
@@ -16,9 +16,10 @@ import msgspec
 import pyarrow as pa
 
 from penstock.api import load
+from penstock.api.model import sinks as api_sinks
 from penstock.batcher import lane as batcher_lane
 from penstock.batcher import sink_client
-from penstock.core import blocks, deadletters, delivery, ledger, parse, results, schema
+from penstock.core import blocks, deadletters, delivery, ledger, markers, parse, results, schema
 from penstock.log import port
 from penstock.log.embedded import front as embedded
 from penstock.log.embedded import store as embedded_store
@@ -98,11 +99,24 @@ def fail(result_class: results.ResultClass) -> Callable[[delivery.SinkBatch], ob
     return failing
 
 
+OpenStore = Callable[[api_sinks.Sink, pathlib.Path], sinks_port.SinkWriter]
+
+
+def _duckdb(_: api_sinks.Sink, path: pathlib.Path) -> sinks_port.SinkWriter:
+    return duckdb_sink.DuckDBWriter(path / "store.duckdb", table_policy=tables.TablePolicy.CREATE_IF_MISSING)
+
+
 class LaneRun:
     """A directory with a log and a store that outlive the lanes started on them."""
 
-    def __init__(self, path: pathlib.Path, text: str = PIPELINE, host: embedded_store.Host | None = None) -> None:
-        self._path, self._host = path, host or embedded_store.Host()
+    def __init__(
+        self,
+        path: pathlib.Path,
+        text: str = PIPELINE,
+        host: embedded_store.Host | None = None,
+        open_store: OpenStore | None = None,
+    ) -> None:
+        self._path, self._host, self._open_store = path, host or embedded_store.Host(), open_store or _duckdb
         self._pipeline = load.load_one(text)
         self.settings = lanes.lane_for(self._pipeline, self._pipeline.spec.sinks[0])
         self._sequence = 0
@@ -114,9 +128,9 @@ class LaneRun:
         self.log = await embedded.EmbeddedLog.open(
             self._path / "log.db", partitions=lanes.partitions(self._pipeline), host=self._host
         )
-        writer = duckdb_sink.DuckDBWriter(self._path / "store.duckdb", table_policy=tables.TablePolicy.CREATE_IF_MISSING)
-        self.store = Troubled(writer)
-        served = server.SinkServer(self.store, sink_type="DuckDB", address="127.0.0.1:0")
+        sink = self._pipeline.spec.sinks[0]
+        self.store = Troubled(self._open_store(sink, self._path))
+        served = server.SinkServer(self.store, sink_type=sink.type, address="127.0.0.1:0")
         await served.start()
         self._address = served.address
         try:
@@ -156,7 +170,8 @@ class LaneRun:
     async def letters(self) -> Sequence[deadletters.DeadLetter]:
         end = (await self.log.bounds(port.DEAD_LETTERS, 0)).end
         found = await self.log.read(port.DEAD_LETTERS, 0, 0, max_bytes=1 << 30) if end else []
-        return deadletters.collapse(deadletters.decode(record.value, record.headers) for record in found)
+        letters = [record for record in found if not markers.is_marker(record.headers)]
+        return deadletters.collapse(deadletters.decode(record.value, record.headers) for record in letters)
 
     async def committed(self) -> tuple[int, ledger.LaneMetadata]:
         commit = (await self.log.committed(port.EVENTS, self.settings.lane))[0]
@@ -187,3 +202,11 @@ async def until(condition: Callable[[], bool], seconds: float = 20.0) -> None:
     async with asyncio.timeout(seconds):
         while not condition():  # noqa: ASYNC110 - what is waited for can not notify
             await asyncio.sleep(0.01)
+
+
+def events(start: int, count: int) -> list[dict[str, object]]:
+    return [{"id": f"e{number}", "num": number} for number in range(start, start + count)]
+
+
+def wanted(start: int, count: int) -> list[tuple[object, ...]]:
+    return sorted((f"e{number}", number) for number in range(start, start + count))

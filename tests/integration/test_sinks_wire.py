@@ -108,14 +108,23 @@ async def test_a_description_arrives_as_it_was_given(connect):
         delivery.WriteResult(
             rejected=(results.RejectedRow(row=1, result_class=results.ResultClass.DATA, code="C", message="no"),)
         ),
+        delivery.WriteResult(written=1, written_rows=(delivery.Stretch(0, 1),)),
     ],
-    ids=["landed", "rejected"],
+    ids=["landed", "rejected", "part"],
 )
 async def test_an_answer_arrives_as_it_was_given(connect, answer):
     """Catches rejected rows or landed ranges that are dropped, which reads as everything written."""
     client = await connect(Told(answer))
     batch = writes.batch(writes.numbered(0, 2), writes.span(0, 2))
     assert await client.write(batch, deadline_seconds=30) == answer
+
+
+async def test_an_answer_that_forgets_rows_is_not_taken_for_success(connect):
+    """Catches a sink of somebody else's that took some rows and says so: the others would count as written."""
+    client = await connect(Told(delivery.WriteResult(written=1)))
+    failure = (await failed(client.write(writes.batch(writes.numbered(0, 2)), deadline_seconds=30))).failure
+    assert (failure.result_class, failure.code) == (results.ResultClass.CONFIG, "UNREADABLE_ANSWER")
+    assert "written" in failure.message
 
 
 async def test_a_failure_arrives_as_it_was_raised(connect):
@@ -276,7 +285,7 @@ async def test_health_tells_that_it_serves(connect):
 
 
 async def test_rows_bytes_and_seconds_are_counted_once_per_write(connect):
-    """Catches a metric that counts a refused write as written."""
+    """Catches a metric that counts a refused write as written, or forgets the part of it that was."""
 
     def value(name, **labels):
         return metrics.REGISTRY.get_sample_value(f"penstock_{name}", {"sink_type": "Told", **labels}) or 0.0
@@ -284,6 +293,7 @@ async def test_rows_bytes_and_seconds_are_counted_once_per_write(connect):
     names = (
         ("sink_rows_total", {"outcome": "written"}),
         ("sink_rows_total", {"outcome": "already_landed"}),
+        ("sink_rows_total", {"outcome": "rejected"}),
         ("sink_write_seconds_count", {"outcome": "written"}),
         ("sink_write_seconds_count", {"outcome": "already_landed"}),
         ("sink_write_seconds_count", {"outcome": "config"}),
@@ -296,11 +306,14 @@ async def test_rows_bytes_and_seconds_are_counted_once_per_write(connect):
     await client.write(batch, deadline_seconds=30)
     writer.answer = delivery.WriteResult(already_landed=[writes.span(0, 5)])
     await client.write(batch, deadline_seconds=30)
+    refused = results.RejectedRow(row=4, result_class=results.ResultClass.DATA, code="C", message="no")
+    writer.answer = delivery.WriteResult(written=2, written_rows=[delivery.Stretch(0, 2)], rejected=[refused])
+    await client.write(batch, deadline_seconds=30)
     writer.answer = tables.misconfigured("C", "m", "r")
     await failed(client.write(batch, deadline_seconds=30))
     after = [value(name, **labels) for name, labels in names]
-    assert [now - then for now, then in zip(after, before, strict=True)] == [5, 5, 1, 1, 1]
-    assert value("sink_bytes_total") - received == 3 * sink_client.encode(batch.rows).size
+    assert [now - then for now, then in zip(after, before, strict=True)] == [7, 5, 1, 1, 1, 1]
+    assert value("sink_bytes_total") - received == 4 * sink_client.encode(batch.rows).size
 
 
 async def test_a_socket_left_by_a_killed_server_is_taken_over(connect, tmp_path):

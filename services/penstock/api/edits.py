@@ -33,7 +33,7 @@ def check_edit(old: pipeline.BatchPipeline, new: pipeline.BatchPipeline, *, drai
     """Why `new` can't take the place of `old`; empty where it can. `drained`: nothing in the log is unread."""
     problems = list(_renames(old, new))
     if not drained:
-        problems += [*_immutable(old, new), *_schema(old, new)]
+        problems += [*_renamed_unread(old, new), *_immutable(old, new), *_schema(old, new)]
     return problems
 
 
@@ -83,6 +83,15 @@ def _renames(old: pipeline.BatchPipeline, new: pipeline.BatchPipeline) -> Iterat
                 message=f"no sink of this name was there; there were {', '.join(known)}",
                 remedy="Correct the name, or remove renamedFrom to start a new lane.",
             )
+
+
+def _renamed_unread(old: pipeline.BatchPipeline, new: pipeline.BatchPipeline) -> Iterator[errors.Problem]:
+    """What has landed but is not committed yet is remembered by the store under the old name only."""
+    renamed = _renamed(old, new)
+    for index, sink in enumerate(new.spec.sinks):
+        if sink.name in renamed:
+            message = f"can't be renamed while events are unread; it is {renamed[sink.name]}"
+            yield errors.Problem(field=f"spec.sinks[{index}].name", value=sink.name, message=message, remedy=_DRAIN_REMEDY)
 
 
 def _immutable(old: pipeline.BatchPipeline, new: pipeline.BatchPipeline) -> Iterator[errors.Problem]:

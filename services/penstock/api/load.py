@@ -86,10 +86,15 @@ def load(text: str | bytes, *, file: str = "") -> list[Object]:
 
 def load_one(text: str | bytes, *, file: str = "") -> pipeline.BatchPipeline:
     """The one BatchPipeline of a file. Raises InvalidPipelineError, also where there is another number of objects."""
-    objects = load(text, file=file)
-    if len(objects) == 1 and isinstance(objects[0], pipeline.BatchPipeline):
-        return objects[0]
-    held = ", ".join(f"{one.kind} {one.metadata.name}" for one in objects)
+    return read_one(text, file=file)[0]
+
+
+def read_one(text: str | bytes, *, file: str = "") -> tuple[pipeline.BatchPipeline, Loaded]:
+    """The same, and what finds the lines of its fields."""
+    found = read(text, file=file)
+    if len(found) == 1 and isinstance(found[0].object, pipeline.BatchPipeline):
+        return found[0].object, found[0]
+    held = ", ".join(f"{one.object.kind} {one.object.metadata.name}" for one in found)
     raise _invalid(file, f"must hold exactly one BatchPipeline, and holds {held}", "Put each pipeline into a file of its own.")
 
 

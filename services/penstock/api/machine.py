@@ -13,18 +13,18 @@ from penstock.api.model import base, log, pipeline, sinks, stores
 from penstock.core import errors
 
 _LOG_REMEDY = "Start with --log embedded to use a log on this machine instead."
+_SINKS_HERE = ("DuckDB", "Files", "HTTP")
 
 
 def one_machine_problems(described: pipeline.BatchPipeline) -> list[errors.Problem]:
     """Why the pipeline, after `apply_overrides`, can't run on one machine; empty where it can."""
-    found = (_source_problems, _door_problems, _log_problems, _sink_problems)
+    found = (_source_problems, _log_problems, _sink_problems)
     return [problem for problems in found for problem in problems(described)]
 
 
 def unmet_fields(described: pipeline.BatchPipeline) -> list[str]:
     """Fields that ask for what this release does not do yet, and without which the pipeline is still right."""
-    unmet = ["spec.deadLetters.flood"] if _is_set(described.spec.dead_letters, "flood") else []
-    unmet += ["spec.tracing"] if _is_set(described.spec, "tracing") else []
+    unmet = ["spec.tracing"] if _is_set(described.spec, "tracing") else []
     for index, sink in enumerate(described.spec.sinks):
         at = f"spec.sinks[{index}]"
         unmet += [f"{at}.hedging"] if sink.hedging.mode != "Disabled" else []
@@ -78,18 +78,6 @@ def _source_problems(described: pipeline.BatchPipeline) -> Iterator[errors.Probl
         )
 
 
-def _door_problems(described: pipeline.BatchPipeline) -> Iterator[errors.Problem]:
-    """Whoever asks for a lock must not get an open door."""
-    ingest = described.spec.source.ingest
-    remedy = "Remove the field and listen on the loopback address, or put a proxy that does this in front."
-    if ingest is not None and ingest.auth.type != "None":
-        message = "is not checked by the doors of one machine yet"
-        yield errors.Problem(field="spec.source.ingest.auth.type", value=ingest.auth.type, message=message, remedy=remedy)
-    if ingest is not None and ingest.tls is not None:
-        message = "is not spoken by the doors of one machine yet"
-        yield errors.Problem(field="spec.source.ingest.tls", value="", message=message, remedy=remedy)
-
-
 def _log_problems(described: pipeline.BatchPipeline) -> Iterator[errors.Problem]:
     chosen = described.spec.log
     if chosen is not None and chosen.type == "Kafka":
@@ -105,8 +93,8 @@ def _sink_problems(described: pipeline.BatchPipeline) -> Iterator[errors.Problem
             yield errors.Problem(
                 field=f"spec.sinks[{index}].startFrom.type", value="Time", message=message, remedy="Use Earliest or Now."
             )
-        if sink.type not in ("DuckDB", "Files"):
-            message = "can't be written on one machine; DuckDB and Files can"
+        if sink.type not in _SINKS_HERE:
+            message = f"can't be written on one machine; {', '.join(_SINKS_HERE)} can"
             yield errors.Problem(field=f"spec.sinks[{index}].type", value=sink.type, message=message, remedy=remedy)
         elif sink.files is not None and not sink.files.url.startswith("file://"):
             message = "can't be written on one machine; file:// can"

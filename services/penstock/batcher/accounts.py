@@ -169,21 +169,35 @@ class LaneAccounts:
         self._log_id = log_id
         self._partitions: dict[int, PartitionAccounts] = {}
         self._known: dict[int, set[addresses.Position]] = {}
+        self._log_ends: dict[int, int | None] = {}
         self.inherited = ledger.Counts()
         """What earlier processes had counted when this one took over."""
 
     def __getitem__(self, partition: int) -> PartitionAccounts:
         return self._partitions[partition]
 
-    def open(self, partition: int, opened: PartitionAccounts, known_letters: set[addresses.Position]) -> None:
-        """A partition was assigned; `known_letters` are rows that had a dead letter before this process started."""
+    def open(
+        self,
+        partition: int,
+        opened: PartitionAccounts,
+        known_letters: set[addresses.Position],
+        *,
+        log_end: int | None = None,
+    ) -> None:
+        """A partition was assigned, which ended at `log_end` then; `known_letters` are rows that had one before that."""
         self._partitions[partition], self._known[partition] = opened, known_letters
+        self._log_ends[partition] = log_end
         self.inherited = self.inherited + opened.settled
 
     def close(self, partition: int) -> None:
         """A partition was revoked: what is open there is read again by its next owner."""
         self._partitions.pop(partition, None)
         self._known.pop(partition, None)
+
+    def came_since(self, stretch: addresses.Range) -> bool:
+        """Whether a part of it was appended after the partition was assigned."""
+        end = self._log_ends.get(stretch.partition)
+        return end is not None and stretch.end > addresses.Position(end)
 
     def written(self, partition: int, rows_by_block: Mapping[int, int]) -> None:
         """Rows are durable in the store. Late news of a revoked partition changes nothing."""

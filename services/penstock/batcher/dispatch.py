@@ -7,9 +7,10 @@ kept and exported here, because the outer loop that fits the model reads it from
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from penstock.batcher import landing
 from penstock.batcher import settings as lane_settings
@@ -31,8 +32,11 @@ class Dispatcher:
         lander: landing.Lander,
         circuit: breaker.Breaker,
         clock: Callable[[], float] = time.monotonic,
+        *,
+        counts_latency: bool = True,
     ) -> None:
         self._settings, self._lander, self._circuit, self._clock = settings, lander, circuit, clock
+        self._counts_latency = counts_latency
         self._builder = builder.Builder(settings.write_model, settings.limits, send_when_idle=settings.send_when_idle)
         self._level, self._sums = model.StoreLevel(), model.WriteSums()
         self._slots = self._wanted_slots(0)
@@ -42,6 +46,7 @@ class Dispatcher:
         self._room.set()
         self._draining = self._paused = False
         self._due_since: float | None = None
+        self._awaiting_letters = 0
         self._error: BaseException | None = None
         self.nothing_unread = False
         self.flushes = dict.fromkeys(builder.Reason, 0)
@@ -109,8 +114,18 @@ class Dispatcher:
 
     @property
     def rows_in_flight(self) -> int:
-        """Rows in the open batch or on their way to the store."""
-        return self._builder.rows + sum(batch.rows for batch in self._writing.values())
+        """Rows in the open batch, on their way to the store, or waiting for their dead letters."""
+        on_their_way = sum(batch.rows for batch in self._writing.values()) - self._lander.settled_rows
+        return self._builder.rows + on_their_way + self._awaiting_letters
+
+    @contextlib.contextmanager
+    def awaiting_letters(self, rows: int) -> Iterator[None]:
+        """Rows that never came here, because the transform failed on them, are in flight until their letters are durable."""
+        self._awaiting_letters += rows
+        try:
+            yield
+        finally:
+            self._awaiting_letters -= rows
 
     @property
     def open_rows(self) -> int:
@@ -188,7 +203,8 @@ class Dispatcher:
         metrics.BATCH_FLUSHES.labels(**labels, reason=batch.reason.value).inc()
         metrics.BATCH_ROWS.labels(**labels).observe(batch.rows)
         metrics.BATCH_BYTES.labels(**labels).observe(batch.bytes)
-        metrics.BATCH_QUEUE_SECONDS.labels(**labels).observe(max(0.0, now - batch.born))
+        if self._counts_latency:
+            metrics.BATCH_QUEUE_SECONDS.labels(**labels).observe(max(0.0, now - batch.born))
         metrics.DISPATCHES.labels(**labels, waited=str(waited).lower()).inc()
 
     async def _write(self, batch: builder.Batch, dispatched: float) -> None:
@@ -205,7 +221,11 @@ class Dispatcher:
             self._level.observe(told, batch.rows, seconds)
         if expected > 0.0:
             metrics.LANDING_RATIO.labels(**labels).observe((landed - dispatched) / expected)
-        latency = max(0.0, landed - batch.born)
+        if self._counts_latency:
+            self._note_latency(batch, landed)
+
+    def _note_latency(self, batch: builder.Batch, landed: float) -> None:
+        labels, latency = self._settings.labels, max(0.0, landed - batch.born)
         metrics.LATENCY_SECONDS.labels(**labels).observe(latency)
         late = sum(
             chunk.rows.num_rows for chunk in batch.chunks if landed - chunk.born > self._settings.latency_objective_seconds
@@ -214,9 +234,11 @@ class Dispatcher:
         self.latencies = [*self.latencies[-_LATENCIES_KEPT:], latency]
 
     def _written(self, task: asyncio.Task[None]) -> None:
-        self._writing.pop(task, None)
+        batch = self._writing.pop(task)
         if not task.cancelled() and (error := task.exception()):
             self._error = error
+        elif not task.cancelled():
+            self._lander.settled_rows -= batch.rows
         self._look()
 
     async def close(self) -> None:

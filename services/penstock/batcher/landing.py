@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import dataclasses
+import hashlib
 import random
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -32,6 +33,11 @@ _CATEGORIES = {results.ResultClass.UNCLASSIFIED: deadletters.Category.UNCLASSIFI
 _HIDDEN = (spec.EVENT_COLUMN, spec.ITEM_COLUMN, spec.TABLE_COLUMN)
 _CONFIG_RETRY_SECONDS = 10.0
 _CIRCUIT_LOOK_SECONDS = 0.25
+
+
+class RewoundLogError(Exception):
+    """The store knows ranges of this log that this process has appended and never sent: the log is an older copy of itself,
+    and what is new in it would be taken for what landed under the same offsets."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,6 +67,14 @@ def _of_table(chunk: chunks.Chunk, table: str) -> chunks.Chunk:
     return chunk.where(mine.to_numpy())
 
 
+def _token(table: str, ranges: Sequence[addresses.Range], rows: int) -> str:
+    """The identity of these rows for stores that remember tokens: another cut, or a rest after refusals, has another one."""
+    told = hashlib.sha256(f"{table}\n{rows}".encode())
+    for stretch in ranges:
+        told.update(f"\n{stretch.log_id}/{stretch.partition}/{stretch.start}/{stretch.end}".encode())
+    return told.hexdigest()
+
+
 def _halves(piece: Piece) -> Iterator[Piece]:
     """Two pieces with half of the rows each, in order."""
     left, right, room = [], [], piece.rows // 2
@@ -86,11 +100,15 @@ class Lander:
         self,
         settings: lane_settings.LaneSettings,
         client: sink_client.SinkClient,
-        letter_writer: letters.LetterWriter,
+        letter_writer: letters.Letters,
         circuit: breaker.Breaker,
         lane_accounts: accounts.LaneAccounts,
         clock: Callable[[], float] = time.monotonic,
+        *,
+        beside: Lander | None = None,
     ) -> None:
+        """`beside` lands other rows in the same store: what it lands shows as well that the store works."""
+        self._beside = beside
         self._settings, self._client, self._letters = settings, client, letter_writer
         self._circuit, self._accounts, self._clock = circuit, lane_accounts, clock
         self._turns = asyncio.Semaphore(1)
@@ -98,8 +116,15 @@ class Lander:
         self.troubled = 0
         """Batches whose failures no rule knows. They give up their slot between attempts, so that others can show whether the
         store works."""
+        self.settled_rows = 0
+        """Rows of batches still under way that have their outcome: a batch may lose some to dead letters long before it lands."""
         self.failure: results.Failure | None = None
         """Why nothing can land until a person acts; None while batches land."""
+
+    @property
+    def landings(self) -> int:
+        """Writes of the store's that have succeeded since the start."""
+        return self._landings + (self._beside.landings if self._beside else 0)
 
     def bound(self, slots: int) -> None:
         """How many writes may be under way at once."""
@@ -110,11 +135,14 @@ class Lander:
         seconds = 0.0
         for piece in pieces(batch, self._settings.tables[0]):
             told = self._settings.unclassified_attempts
-            seconds = max(seconds, await self._land_piece(piece, batch.ranges, patience=told, since=self._landings))
+            seconds = max(seconds, await self._land_piece(piece, batch.ranges, patience=told, since=self.landings))
         return seconds
 
-    async def _land_piece(self, piece: Piece, ranges: Sequence[addresses.Range], *, patience: int, since: int) -> float:
-        """`patience`: attempts before a failure that no rule knows is looked for row by row; `since`: landings before it."""
+    async def _land_piece(
+        self, piece: Piece, ranges: Sequence[addresses.Range], *, patience: int, since: int, tried: bool = False
+    ) -> float:
+        """`patience`: attempts before a failure that no rule knows is looked for row by row; `since`: landings before it;
+        `tried`: whether these rows may have reached the store already. Raises RewoundLogError."""
         attempt, seconds = 0, 0.0
         while piece.rows:
             await self._permission()
@@ -123,11 +151,11 @@ class Lander:
             try:
                 result = await self._write(piece, ranges)
             except delivery.WriteFailedError as error:
-                attempt += 1
+                attempt, tried = attempt + 1, True
                 unknown = error.failure.result_class is results.ResultClass.UNCLASSIFIED
                 if unknown and attempt >= patience and piece.rows > 1:
                     return await self._bisect(piece, ranges, since)
-                if unknown and attempt >= patience and self._landings > since:
+                if unknown and attempt >= patience and self.landings > since:
                     await self._give_up(piece, error.failure)
                     return seconds
                 with self._giving_way(unknown):
@@ -137,6 +165,9 @@ class Lander:
             self._circuit.record(self._clock(), generation, None)
             self.failure = None
             self._landings += 1
+            if not tried and any(map(self._accounts.came_since, result.already_landed)):
+                raise RewoundLogError(f"the store has had {result.already_landed[0]} before it was appended here")
+            tried = True
             piece, ranges = await self._settle(piece, ranges, result)
         return seconds
 
@@ -154,7 +185,7 @@ class Lander:
         for half in _halves(piece):
             own = addresses.intersect(ranges, [part.range for part in half.parts])
             patience = 1 if half.rows > 1 else self._settings.unclassified_attempts
-            seconds = max(seconds, await self._land_piece(half, own, patience=patience, since=since))
+            seconds = max(seconds, await self._land_piece(half, own, patience=patience, since=since, tried=True))
         return seconds
 
     async def _give_up(self, piece: Piece, failure: results.Failure) -> None:
@@ -175,7 +206,7 @@ class Lander:
             lane=self._settings.lane,
             table=piece.table,
             ranges=ranges,
-            token=f"{ranges[0].log_id}:{ranges[0].partition}:{ranges[0].start}:{ranges[-1].end}",
+            token=_token(piece.table, ranges, rows.num_rows),
             finished_below=self._accounts.finished_below(),
             key_columns=(),
             rows=rows,
@@ -220,7 +251,7 @@ class Lander:
         if result.rejected or result.written_rows:
             return await self._settle_rows(piece, result), ranges
         for part in piece.parts:
-            self._accounts.written(part.range.partition, part.rows_by_block())
+            self._written(part)
         return Piece(table=piece.table, parts=()), ranges
 
     def _trim(self, piece: Piece, landed: list[addresses.Range]) -> Piece:
@@ -232,11 +263,19 @@ class Lander:
             left.append(part.outside(inside))
         return Piece(table=piece.table, parts=left)
 
+    def _written(self, part: chunks.Chunk) -> None:
+        self.settled_rows += part.rows.num_rows
+        self._accounts.written(part.range.partition, part.rows_by_block())
+
+    def _refused(self, part: chunks.Chunk) -> None:
+        self.settled_rows += part.rows.num_rows
+        self._accounts.refused(part.range.partition, part.rows_by_block())
+
     def _count_landed(self, part: chunks.Chunk) -> None:
         known = self._accounts.known_letters(part.range.partition)
         refused = part.at(known) if known else np.zeros(part.rows.num_rows, dtype=bool)
-        self._accounts.written(part.range.partition, part.where(~refused).rows_by_block())
-        self._accounts.refused(part.range.partition, part.where(refused).rows_by_block())
+        self._written(part.where(~refused))
+        self._refused(part.where(refused))
 
     async def _settle_rows(self, piece: Piece, result: delivery.WriteResult) -> Piece:
         """Count the rows that are durable, write letters for the refused ones, and go on with the rest."""
@@ -256,7 +295,7 @@ class Lander:
     ) -> chunks.Chunk:
         settled = written.copy()
         if written.any():
-            self._accounts.written(part.range.partition, part.where(written).rows_by_block())
+            self._written(part.where(written))
         if refusals:
             await self._dead_letter(part, refusals)
             settled[list(refusals)] = True
@@ -278,4 +317,4 @@ class Lander:
         await self._letters.write(part.range.partition, failed)
         refused = np.zeros(part.rows.num_rows, dtype=bool)
         refused[list(refusals)] = True
-        self._accounts.refused(part.range.partition, part.where(refused).rows_by_block())
+        self._refused(part.where(refused))

@@ -16,7 +16,7 @@ from concurrent import futures
 
 import structlog
 
-from penstock.batcher import accounts, dispatch, landing, letters, prepare, reader, sink_client
+from penstock.batcher import accounts, dispatch, feed, landing, letters, prepare, reader, replays, sink_client
 from penstock.batcher import settings as lane_settings
 from penstock.core import blocks, breaker, deadletters, delivery, flood, ledger, results
 from penstock.core.batching import model
@@ -55,6 +55,7 @@ class Lane:
         self._stopped_by: results.Failure | None = None
         self._committed: dict[int, port.Commit] = {}
         self.delivery: delivery.Description | None = None
+        self._replaying: replays.Replays | None = None
 
     @property
     def state(self) -> State:
@@ -63,7 +64,8 @@ class Lane:
     @property
     def failure(self) -> results.Failure | None:
         """Why the lane is halted."""
-        return self._stopped_by or self._lander.failure
+        replaying = self._replaying.failure if self._replaying else None
+        return self._stopped_by or self._lander.failure or replaying
 
     @property
     def preparer(self) -> prepare.Preparer:
@@ -82,15 +84,37 @@ class Lane:
             self.settings,
             self._event_log,
             self._preparer,
-            self._worker,
             self.accounts,
             self.dispatcher,
             self._letters,
-            self._transformed,
+            self._fed(),
         )
         self._subscription = await self._event_log.subscribe(port.EVENTS, self.settings.lane, self._reader)
-        loops = (self._read, self.dispatcher.run, self._commit_regularly)
+        self._replaying = replaying = replays.Replays(self.settings, self._event_log, self._shared())
+        await replaying.join()
+        loops = (self._read, self.dispatcher.run, replaying.run, replaying.dispatcher.run, self._commit_regularly)
         self._tasks = [asyncio.create_task(self._guarded(loop), name=f"lane-{self.settings.sink}") for loop in loops]
+
+    def _fed(self) -> feed.Feed:
+        return feed.Feed(
+            self.settings, self._preparer, self._worker, self.accounts, self.dispatcher, self._letters, self._transformed
+        )
+
+    def _shared(self) -> replays.Shared:
+        return replays.Shared(
+            client=self._client,
+            circuit=self.circuit,
+            letter_writer=self._letters,
+            lander=self._lander,
+            preparer=self._preparer,
+            worker=self._worker,
+        )
+
+    @property
+    def replay_log(self) -> replays.Replays:
+        """The lane's way in for replayed letters; there once the lane has started."""
+        assert self._replaying is not None  # noqa: S101 - a lane that was started has one
+        return self._replaying
 
     async def _read(self) -> None:
         await self._reader.run(self._subscription)
@@ -132,6 +156,7 @@ class Lane:
         paused = self._state is State.PAUSED
         self._state = State.DRAINING
         self.dispatcher.drain()
+        self.replay_log.dispatcher.drain()
         deadline = time.monotonic() + timeout_seconds
         while not await self._is_drained():
             if paused or time.monotonic() > deadline or self._stopped_by:
@@ -142,7 +167,9 @@ class Lane:
         return True
 
     async def _is_drained(self) -> bool:
-        return self._reader.assigned and not self.accounts.open_blocks and await self.unread_blocks() == 0
+        if not self._reader.assigned or self.accounts.open_blocks or await self.unread_blocks():
+            return False
+        return await self.replay_log.is_drained()
 
     async def stop(self) -> None:
         """End now. Unfinished blocks are read again by whoever comes next."""
@@ -153,6 +180,7 @@ class Lane:
         if self._tasks:
             await self.commit()
             await self._subscription.close()
+            await self.replay_log.close()
         await self._client.close()
         self._worker.shutdown()
 
@@ -160,6 +188,7 @@ class Lane:
         """Hold: nothing new is read or dispatched, what is on its way to the store finishes."""
         self._reader.pause()
         self.dispatcher.pause()
+        self.replay_log.pause()
         self._state = State.PAUSED
 
     def resume(self) -> None:
@@ -169,6 +198,7 @@ class Lane:
             self._stopped_by = None
         self._reader.resume()
         self.dispatcher.resume()
+        self.replay_log.resume()
         self._state = State.RUNNING
 
     def apply(self, write_model: model.WriteModel) -> None:
@@ -190,6 +220,7 @@ class Lane:
         if changed:
             await self._subscription.commit(changed)
             self._committed |= changed
+        await self.replay_log.commit()
 
     # -- lag
 
@@ -225,6 +256,10 @@ def _as_failure(error: Exception) -> results.Failure:
         port.DamagedLogError: (
             "DamagedLog",
             "restore the log from a copy; docs/delivery.md says how to go on without the record",
+        ),
+        landing.RewoundLogError: (
+            "LogRewound",
+            "this data directory was put back from a copy; docs/troubleshooting.md says how to go on without losing what is new",
         ),
         blocks.CorruptBlockError: (
             "CorruptBlock",

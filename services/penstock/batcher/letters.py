@@ -7,13 +7,14 @@ import collections
 import dataclasses
 import secrets
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from typing import Protocol
 
 import structlog
 
 from penstock.batcher import originals
 from penstock.batcher import settings as lane_settings
-from penstock.core import addresses, deadletters, schema
+from penstock.core import addresses, deadletters, markers, schema
 from penstock.log import port
 from penstock.telemetry import metrics
 
@@ -37,6 +38,13 @@ class Failed:
     expression: str = ""
 
 
+class Letters(Protocol):
+    """Where refused rows go, whether they came from the main log or from a replay."""
+
+    async def write(self, partition: int, failed: Sequence[Failed]) -> None:
+        """Return when all letters are durable. Raises LogError, on which the lane must stop: nothing may finish without."""
+
+
 class LetterWriter:
     """Appends letters with gapless sequences per partition. Used from the lane's event loop only."""
 
@@ -46,7 +54,7 @@ class LetterWriter:
         log: port.EventLog,
         written: Callable[[Sequence[deadletters.DeadLetter]], None] = lambda _: None,
     ) -> None:
-        """`written` is told of letters once they are durable."""
+        """`written` is told of what `write` has made durable."""
         self._settings, self._log, self._told = settings, log, written
         self._producer = f"letters-{secrets.token_hex(8)}"
         self._sequences: dict[int, int] = {}
@@ -59,7 +67,9 @@ class LetterWriter:
         for unit in failed:
             by_offset.setdefault(unit.place.offset, []).append(unit)
         for offset, units in by_offset.items():
-            await self._append(partition, await self._letters(partition, offset, units))
+            found = await self._letters(partition, offset, units)
+            await self.append(partition, found)
+            self._told(found)
 
     async def _letters(self, partition: int, offset: int, units: Iterable[Failed]) -> list[deadletters.DeadLetter]:
         found = await self._log.read(port.EVENTS, partition, offset, max_bytes=_READ_BYTES)
@@ -103,7 +113,8 @@ class LetterWriter:
             attempt=1,
         )
 
-    async def _append(self, partition: int, letters: Sequence[deadletters.DeadLetter]) -> None:
+    async def append(self, partition: int, letters: Sequence[deadletters.DeadLetter]) -> None:
+        """Return when these letters are durable, however long the log is full."""
         async with self._turn:
             first = self._sequences.get(partition, 0)
             records = [self._record(first + at, letter) for at, letter in enumerate(letters)]
@@ -117,7 +128,6 @@ class LetterWriter:
             self._sequences[partition] = first + len(letters)
         for category, count in collections.Counter(letter.category for letter in letters).items():
             metrics.DEAD_LETTERS.labels(**self._settings.labels, category=category.value).inc(count)
-        self._told(letters)
 
     def _record(self, sequence: int, letter: deadletters.DeadLetter) -> port.NewRecord:
         value, headers = deadletters.encode(letter)
@@ -136,19 +146,23 @@ class LetterWriter:
 
     async def known(self, partition: int, since_microseconds: int) -> set[addresses.Position]:
         """Rows of this lane that have a letter written at or after `since`: what a retry must not count as landed."""
-        found: set[addresses.Position] = set()
+        return {
+            addresses.Position(letter.offset, letter.ordinal, item)
+            async for letter in self.since(partition, since_microseconds)
+            for item in letter.items
+            if letter.log_id == self._log.log_id
+        }
+
+    async def since(self, partition: int, since_microseconds: int) -> AsyncIterator[deadletters.DeadLetter]:
+        """This lane's letters that were written at or after `since`, newest first and without their originals."""
         before = (await self._log.bounds(port.DEAD_LETTERS, partition)).end
         while page := await self._log.headers(port.DEAD_LETTERS, partition, before, limit=256):
             for header in page:
                 if header.append_time_microseconds < since_microseconds:
-                    return found
-                found |= self._places(header)
+                    return
+                if markers.is_marker(header.headers):
+                    continue
+                letter = deadletters.decode(b"", header.headers)
+                if letter.lane == self._settings.lane:
+                    yield letter
             before = page[-1].offset
-        return found
-
-    def _places(self, header: port.Record) -> set[addresses.Position]:
-        """The rows a letter stands for, if it is this lane's; all but the event's bytes stands in the headers."""
-        letter = deadletters.decode(b"", header.headers)
-        if letter.lane != self._settings.lane or letter.log_id != self._log.log_id:
-            return set()
-        return {addresses.Position(letter.offset, letter.ordinal, item) for item in letter.items}

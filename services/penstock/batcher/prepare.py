@@ -54,6 +54,8 @@ class Group:
     table: pa.Table
     lengths: Index
     """Rows each event will make."""
+    items: Sequence[Sequence[int]] | None = None
+    """Replays only: the item ordinals of which each event makes rows; an event that names none makes all of its rows."""
 
     def runs(self, most_rows: int) -> Iterator[tuple[int, int]]:
         """Stretches [start, stop) of events, each making at most `most_rows` rows, but at least one event."""
@@ -185,7 +187,7 @@ class Preparer:
         judged = time.thread_time()
         self.stage_seconds["decode"] += decoded - started
         self.stage_seconds["deduplicate"] += judged - decoded
-        lengths = self._lengths(batch)
+        lengths = self.lengths(batch)
         too_large = ~duplicate & (lengths > self._settings.event_rows)
         going_on = ~duplicate & ~too_large
         verdict = BlockVerdict(
@@ -202,7 +204,11 @@ class Preparer:
         kept = batch if len(ordinals) == batch.num_rows else batch.filter(pa.array(going_on))
         return verdict, kept, ordinals, lengths[ordinals]
 
-    def _lengths(self, batch: pa.RecordBatch) -> Index:
+    def wanted(self, batch: pa.RecordBatch) -> pa.RecordBatch:
+        """The columns a group needs, of a batch that has all those of a block."""
+        return blocks.conform(batch, pa.schema([self._arrow.field(name) for name in self._columns]))
+
+    def lengths(self, batch: pa.RecordBatch) -> Index:
         """Rows each event of a block makes: its array's length, by `whenEmpty` at least one."""
         explode = self._settings.transform.explode
         if not explode:
@@ -216,7 +222,7 @@ class Preparer:
         began = time.thread_time()
         events = group.table.slice(start, stop - start).select(list(self._transform.input_columns))
         numbered = events.append_column(spec.EVENT_COLUMN, pa.array(np.arange(stop - start, dtype=np.int32)))
-        made = self._transform.run(numbered)
+        made = self._transform.run(numbered, group.items[start:stop] if group.items is not None else None)
         self.stage_seconds["transform"] += time.thread_time() - began
         places = chunks.Events(offsets=group.events.offsets[start:stop], ordinals=group.events.ordinals[start:stop])
         # A part of a group shares buffers with the rest of it, of which it would be told to hold everything.

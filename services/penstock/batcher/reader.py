@@ -10,17 +10,12 @@ import asyncio
 import itertools
 import operator
 import time
-from collections.abc import Callable, Mapping, Sequence
-from concurrent import futures
-from typing import ParamSpec, TypeVar
+from collections.abc import Mapping, Sequence
 
-from penstock.batcher import accounts, dispatch, letters, prepare
+from penstock.batcher import accounts, dispatch, feed, letters, prepare
 from penstock.batcher import settings as lane_settings
 from penstock.core import addresses, blocks, deadletters, dedup, ledger
 from penstock.log import port
-
-P = ParamSpec("P")
-R = TypeVar("R")
 
 _POLL_SECONDS = 0.5
 _HEADER_PAGE = 256
@@ -35,16 +30,13 @@ class Reader:
         settings: lane_settings.LaneSettings,
         log: port.EventLog,
         preparer: prepare.Preparer,
-        worker: futures.Executor,
         lane_accounts: accounts.LaneAccounts,
         dispatcher: dispatch.Dispatcher,
         letter_writer: letters.LetterWriter,
-        transformed: Callable[[int], None],
+        rows: feed.Feed,
     ) -> None:
-        """`transformed` is told how many rows each transform call made, refused ones among them."""
-        self._settings, self._log, self._preparer, self._worker = settings, log, preparer, worker
+        self._settings, self._log, self._preparer, self._feed = settings, log, preparer, rows
         self._accounts, self._dispatcher, self._letters = lane_accounts, dispatcher, letter_writer
-        self._told = transformed
         self._seeks: dict[int, int] = {}
         self._running = asyncio.Event()
         self._running.set()
@@ -56,9 +48,6 @@ class Reader:
 
     def resume(self) -> None:
         self._running.set()
-
-    async def _on_worker(self, call: Callable[P, R], *arguments: P.args, **named: P.kwargs) -> R:
-        return await asyncio.get_running_loop().run_in_executor(self._worker, lambda: call(*arguments, **named))
 
     # -- assignment
 
@@ -73,8 +62,9 @@ class Reader:
             metadata = ledger.LaneMetadata(start_offset=offset)
         else:
             offset, metadata = commit.offset, ledger.from_metadata(commit.metadata)
+        end = (await self._log.bounds(port.EVENTS, partition)).end
         known = await self._remember(partition, offset, metadata.start_offset)
-        self._accounts.open(partition, accounts.PartitionAccounts(offset, metadata), known)
+        self._accounts.open(partition, accounts.PartitionAccounts(offset, metadata), known, log_end=end)
 
     async def _first_offset(self, partition: int) -> int:
         bounds = await self._log.bounds(port.EVENTS, partition)
@@ -110,7 +100,7 @@ class Reader:
             wanted = [record for record in records if record.offset < end]
             if not wanted:
                 return
-            await self._on_worker(self._preparer.remember, partition, wanted)
+            await self._feed.on_worker(self._preparer.remember, partition, wanted)
             start = wanted[-1].offset + 1
 
     async def on_revoked(self, partitions: Sequence[int]) -> None:
@@ -126,7 +116,7 @@ class Reader:
         while True:
             await self._running.wait()
             await self._dispatcher.room()
-            for partition, records in _by_partition(await self._poll(subscription)):
+            for partition, records in by_partition(await self._poll(subscription)):
                 await self._take(partition, records)
 
     async def _poll(self, subscription: port.Subscription) -> Sequence[port.Record]:
@@ -152,15 +142,13 @@ class Reader:
         fresh, lost = self._fresh(self._accounts[partition], records)
         if not fresh:
             return
-        group = await self._on_worker(self._preparer.read, partition, fresh)
+        group = await self._feed.on_worker(self._preparer.read, partition, fresh)
         for verdict in group.blocks:
             self._accounts[partition].started(verdict, lost=lost[verdict.offset])
         await self._refuse_large(group)
         age = time.time() - group.blocks[0].append_time_microseconds / 1e6
         born = time.monotonic() - max(0.0, age)
-        for start, stop in group.runs(self._settings.transform_rows):
-            await self._dispatcher.room()
-            await self._transform(group, start, stop, born)
+        await self._feed.take(group, born)
 
     def _fresh(
         self, part: accounts.PartitionAccounts, records: Sequence[port.Record]
@@ -174,32 +162,6 @@ class Reader:
                 lost[record.offset] = part.missing_before(record.producer, record.sequence)
                 fresh.append(record)
         return fresh, lost
-
-    async def _transform(self, group: prepare.Group, start: int, stop: int, born: float) -> None:
-        prepared = await self._on_worker(self._preparer.transform, group, start, stop, born)
-        self._accounts[group.partition].transformed(prepared.counts)
-        self._told(sum(run.made for run in prepared.counts.values()))
-        if prepared.chunk.rows.num_rows:
-            self._dispatcher.add(prepared.chunk)
-        if prepared.failures:
-            await self._refuse_rows(group.partition, prepared)
-
-    async def _refuse_rows(self, partition: int, prepared: prepare.Prepared) -> None:
-        failed = [
-            letters.Failed(
-                place=prepared.chunk.events.position(failure.event),
-                item=failure.item,
-                category=deadletters.Category.TRANSFORM_FAILED,
-                stage="transform",
-                code="ExpressionFailed",
-                message=failure.message,
-                expression=failure.expression,
-            )
-            for failure in prepared.failures
-        ]
-        await self._letters.write(partition, failed)
-        for offset, units in itertools.groupby(failed, key=lambda unit: unit.place.offset):
-            self._accounts[partition].rows_dead_lettered(offset, len(list(units)), refused_by_store=False)
 
     async def _refuse_large(self, group: prepare.Group) -> None:
         for verdict in group.blocks:
@@ -221,6 +183,7 @@ class Reader:
             self._accounts[group.partition].events_dead_lettered(verdict.offset, len(failed))
 
 
-def _by_partition(records: Sequence[port.Record]) -> list[tuple[int, list[port.Record]]]:
+def by_partition(records: Sequence[port.Record]) -> list[tuple[int, list[port.Record]]]:
+    """Records of a poll by partition, in offset order."""
     ordered = sorted(records, key=operator.attrgetter("partition", "offset"))
     return [(partition, list(found)) for partition, found in itertools.groupby(ordered, operator.attrgetter("partition"))]

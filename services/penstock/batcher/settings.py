@@ -71,9 +71,14 @@ class LaneSettings:
     @property
     def lane(self) -> str:
         """The lane's full name, which is also its consumer group and what landed ranges are kept under."""
-        return f"{self.namespace}/{self.pipeline}/{self.sink}"
+        return lane_name(self.namespace, self.pipeline, self.sink)
 
     @property
     def labels(self) -> dict[str, str]:
         """The labels of every lane metric."""
         return {"pipeline": self.pipeline, "namespace": self.namespace, "sink": self.sink}
+
+
+def lane_name(namespace: str, pipeline: str, sink: str) -> str:
+    """The full name of the lane to a sink."""
+    return f"{namespace}/{pipeline}/{sink}"

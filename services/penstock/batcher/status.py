@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import statistics
+from collections.abc import Mapping
 
 from penstock.batcher import lane as lanes
 from penstock.core import breaker, ledger
@@ -34,6 +35,7 @@ class Reporter:
         self._counted = ledger.Counts()
         self._stages: dict[str, float] = {}
         self._evicted = 0
+        self._replayed: Mapping[str, int] = {}
 
     async def report(self) -> control_pb2.LaneStatus:
         """The lane as it is now; exports the same numbers."""
@@ -54,7 +56,26 @@ class Reporter:
             ledger=_ledger(totals, lane.accounts.events_in_flight, rows_in_flight, unexplained),
             flushes={reason.value: count for reason, count in lane.dispatcher.flushes.items() if count},
             dead_letters=totals.dead_lettered_events + totals.dead_lettered_rows,
+            replays=self._replays(),
         )
+
+    def _replays(self) -> control_pb2.Replays:
+        """Replays are counted apart."""
+        log = self._lane.replay_log
+        totals, rows_in_flight = log.accounts.totals(), log.dispatcher.rows_in_flight
+        events_in_flight = log.accounts.events_in_flight
+        self._export_replays(_replay_outcomes(totals), _replay_outcomes(log.accounts.inherited))
+        return control_pb2.Replays(
+            **_replay_outcomes(totals),
+            in_flight=events_in_flight + rows_in_flight,
+            unexplained=totals.unexplained(events_in_flight=events_in_flight, rows_in_flight=rows_in_flight),
+        )
+
+    def _export_replays(self, totals: Mapping[str, int], inherited: Mapping[str, int]) -> None:
+        for outcome, value in totals.items():
+            grown = max(0, value - max(self._replayed.get(outcome, 0), inherited[outcome]))
+            metrics.LANE_REPLAYS.labels(**self._lane.settings.labels, outcome=outcome).inc(grown)
+        self._replayed = totals
 
     def _message(self) -> str:
         """Why the lane is not simply running."""
@@ -113,6 +134,15 @@ class Reporter:
         evicted = sum(table.evicted for table in tables)
         metrics.DEDUP_EVICTED.labels(**labels).inc(max(0, evicted - self._evicted))
         self._evicted = evicted
+
+
+def _replay_outcomes(totals: ledger.Counts) -> dict[str, int]:
+    """By the names of the message's fields, which are the metric's outcomes too."""
+    return {
+        "letters": totals.read - totals.duplicates,
+        "rows_landed": totals.written,
+        "failed_again": totals.dead_lettered_events + totals.dead_lettered_rows,
+    }
 
 
 def _ledger(totals: ledger.Counts, events_in_flight: int, rows_in_flight: int, unexplained: int) -> control_pb2.Ledger:

@@ -160,8 +160,9 @@ def _is_right(summary: demo_run.Summary) -> bool:
 
 
 def _say_next(console: rich.console.Console, build: pathlib.Path) -> None:
-    data = build / "run" / "data"
+    run, ask = build / "run", f"penstock query '{_NEXT_QUERY}' --data data"
     console.print("next")
-    console.print(f"  penstock query '{_NEXT_QUERY}' --data {data}")
-    console.print(f"  penstock dlq ls --data {data}")
-    console.print("  penstock run examples/clickstream/pipeline.yaml")
+    # A sink's path is relative to where the pipeline was started. No wrapping: lines must survive being copied.
+    console.print(f"  (cd {run} && {ask})", soft_wrap=True)
+    console.print(f"  penstock dlq ls --data {run / 'data'}", soft_wrap=True)
+    console.print("  penstock run examples/clickstream/pipeline.yaml", soft_wrap=True)

@@ -9,30 +9,20 @@ from __future__ import annotations
 import dataclasses
 import importlib
 import json
-import os
 import pathlib
 import shutil
-import signal
-import socket
 import subprocess
 import sys
-import time
 import types
 from typing import Any
 
 import pyarrow as pa
-from pyarrow import ipc
 
-from penstock.cli import control, exits
+from penstock.cli import background
 from penstock.machine import directory
 from penstock.v1 import control_pb2
 
 EXAMPLE = pathlib.Path(__file__).resolve().parents[3] / "examples" / "flights"
-
-_START_SECONDS = 60.0
-_CALL_SECONDS = 10.0
-_QUERY_SECONDS = 60.0
-_STOP_SECONDS = 60.0
 
 
 class DemoError(Exception):
@@ -66,12 +56,6 @@ def example(module: str) -> types.ModuleType:
     return importlib.import_module(module)
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 class DemoRun:
     """One run in `build`/run, which is emptied first. `close` ends what is still running."""
 
@@ -85,67 +69,42 @@ class DemoRun:
     ) -> None:
         shutil.rmtree(build / "run", ignore_errors=True)
         self._path, self._events = build / "run", events
-        self._file, self._events_per_request = pipeline, events_per_request
+        self._events_per_request = events_per_request
         self._path.mkdir(parents=True)
-        self._ports = {door: free_port() for door in ("http", "grpc", "metrics")}
-        self.data = directory.DataDirectory(self._path / "data")
-        self._pipeline: subprocess.Popen[bytes] | None = None
+        self._pipeline = background.Pipeline(self._path, pipeline)
         self._sender: subprocess.Popen[bytes] | None = None
         self._cpu_before = 0.0
-        self._last: control_pb2.StatusResponse | None = None
-
-    def _spawn(self, name: str, *arguments: str) -> subprocess.Popen[bytes]:
-        with (self._path / f"{name}.log").open("ab") as log, (self._path / f"{name}.out").open("wb") as out:
-            return subprocess.Popen(  # noqa: S603 - our own command with our own arguments
-                [sys.executable, "-m", "penstock.cli.main", *arguments],
-                cwd=self._path,
-                stdin=subprocess.DEVNULL,
-                stdout=out,
-                stderr=log,
-                env={**os.environ, "PYTHONUNBUFFERED": "1"},
-            )
 
     # -- the pipeline
 
+    @property
+    def data(self) -> directory.DataDirectory:
+        return self._pipeline.data
+
     def start_pipeline(self) -> None:
         """Return when it answers. Raises DemoError."""
-        doors = [f"--{door}=127.0.0.1:{port}" for door, port in self._ports.items()]
-        self._pipeline = self._spawn("pipeline", "run", str(self._file), f"--data={self.data.path.name}", *doors)
-        deadline = time.monotonic() + _START_SECONDS
-        while self.status() is None:
-            if self._pipeline.poll() is not None or time.monotonic() > deadline:
-                raise DemoError(f"the pipeline did not start:\n{self.log_tail('pipeline')}")
-            time.sleep(0.05)
+        try:
+            self._pipeline.start()
+        except background.StartError as error:
+            raise DemoError(str(error)) from error
 
     def kill_pipeline(self) -> None:
         """kill -9, and wait until it is gone."""
-        if self._last:
-            self._cpu_before += self._last.cpu_seconds
-        if self._pipeline:
-            self._pipeline.kill()
-            self._pipeline.wait()
+        if self._pipeline.last:
+            self._cpu_before += self._pipeline.last.cpu_seconds
+        self._pipeline.kill()
 
     def stop_pipeline(self) -> int:
         """Ctrl-C, as a user would; the exit code."""
-        if self._pipeline is None or self._pipeline.poll() is not None:
-            return 0
-        self._pipeline.send_signal(signal.SIGINT)
-        return self._pipeline.wait(timeout=_STOP_SECONDS)
+        return self._pipeline.stop()
 
     def status(self) -> control_pb2.StatusResponse | None:
         """What the pipeline says of itself, None while it does not answer."""
-        try:
-            with control.connected(self.data) as stub:
-                self._last = stub.Status(control_pb2.StatusRequest(), timeout=_CALL_SECONDS)
-        except (control.NotRunningError, exits.Unreachable):
-            return None
-        return self._last
+        return self._pipeline.status()
 
     def query(self, sql: str) -> pa.Table:
         """Ask the landed table."""
-        with control.connected(self.data) as stub:
-            chunks = list(stub.Query(control_pb2.QueryRequest(sql=sql), timeout=_QUERY_SECONDS))
-        return ipc.open_stream(b"".join(chunk.chunk for chunk in chunks)).read_all()
+        return self._pipeline.query(sql)
 
     def dead_letters(self) -> str:
         """What `penstock dlq ls` says."""
@@ -160,9 +119,11 @@ class DemoRun:
     # -- the sender
 
     def start_sender(self) -> None:
-        target = f"--to=127.0.0.1:{self._ports['grpc']}"
+        target = f"--to=127.0.0.1:{self._pipeline.ports['grpc']}"
         size = f"--batch={self._events_per_request}"
-        self._sender = self._spawn("sender", "send", str(self._events), target, "--cursor=cursor.json", size, "-o", "json")
+        self._sender = background.spawn(
+            self._path, "sender", "send", str(self._events), target, "--cursor=cursor.json", size, "-o", "json"
+        )
 
     def kill_sender(self) -> None:
         if self._sender:
@@ -193,7 +154,8 @@ class DemoRun:
     @property
     def cpu_seconds(self) -> float:
         """CPU of all pipeline processes of this run, as far as they were seen."""
-        return self._cpu_before + (self._last.cpu_seconds if self._last else 0.0)
+        last = self._pipeline.last
+        return self._cpu_before + (last.cpu_seconds if last else 0.0)
 
     def log_tail(self, name: str, lines: int = 20) -> str:
         return "\n".join((self._path / f"{name}.log").read_text(errors="replace").splitlines()[-lines:])
@@ -202,10 +164,7 @@ class DemoRun:
         """End both processes, gently first."""
         if self._sender and self._sender.poll() is None:
             self.kill_sender()
-        try:
-            self.stop_pipeline()
-        except subprocess.TimeoutExpired:
-            self.kill_pipeline()
+        self._pipeline.close()
 
 
 def summarize(run: DemoRun, status: control_pb2.StatusResponse, *, seconds: float, matches: bool) -> Summary:

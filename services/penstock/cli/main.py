@@ -26,7 +26,7 @@ COMMANDS: Mapping[str, lazy.Lazy] = types.MappingProxyType(
         "pause": lazy.Lazy("penstock.cli.lifecycle:pause", "Hold a running pipeline's lanes; events are accepted meanwhile."),
         "resume": lazy.Lazy("penstock.cli.lifecycle:resume", "Let lanes go on that were paused, by hand or by a flood."),
         "where": lazy.Lazy("penstock.cli.where:where", "Say what became of an event.", "run"),
-        "dlq": lazy.Lazy("penstock.cli.dlq:dlq", "List and show dead letters."),
+        "dlq": lazy.Lazy("penstock.cli.dlq:dlq", "List, analyse and replay dead letters."),
         "demo": lazy.Lazy("penstock.cli.demo:demo", "The main job on 336,776 real flights, start to finish.", "run"),
     }
 )
@@ -62,6 +62,8 @@ def cli() -> None:
 
 def main() -> NoReturn:
     """Run the command line and leave the process with a documented exit code."""
+    # What gRPC's core writes to standard error by itself is no log line of ours; its errors come as exceptions too.
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     try:
         code = cli.main(prog_name="penstock", standalone_mode=False)
         sys.stdout.flush()

@@ -64,7 +64,8 @@ def _ask_running(where: directory.DataDirectory, sql: str, sink: str) -> pa.Tabl
 
 def _ask_file(path: pathlib.Path, sql: str) -> pa.Table:
     if not path.exists():
-        raise exits.Unreachable(f"{path} is not there: nothing has landed yet")
+        remedy = "ask from the folder where penstock run was started, or while the pipeline runs"
+        raise exits.Unreachable(f"{path.absolute()} is not there: nothing has landed yet, or it is elsewhere", remedy)
     # Here and not above: a pipeline that runs is asked without the extra that brings DuckDB.
     from penstock.sinks.duckdb import query as duckdb_query
     from penstock.sinks.duckdb import store as duckdb_store

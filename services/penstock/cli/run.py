@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import pathlib
 import signal
 import sys
@@ -15,10 +16,13 @@ from penstock.api.model import pipeline as api_pipeline
 from penstock.cli import exits
 from penstock.core import delivery, errors
 from penstock.core.transform import compile as transform_compile
+from penstock.ingest import secret
 from penstock.log import port
 from penstock.machine import directory, service
 from penstock.sinks import port as sinks_port
 from penstock.telemetry import logs
+
+_HIGHEST_PORT = 65_535
 
 _EXAMPLE = """\b
 Examples:
@@ -31,15 +35,33 @@ goes on where this one was, in either case.
 """
 
 
+class Address(click.ParamType[str]):
+    """`host:port`; port 0 takes a free one."""
+
+    name = "HOST:PORT"
+
+    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        host, _, port_text = value.rpartition(":")
+        if not host or not port_text.isdecimal() or int(port_text) > _HIGHEST_PORT:
+            self.fail(f'"{value}" is not HOST:PORT, such as 127.0.0.1:8080', param, ctx)
+        return value
+
+
 @click.command(epilog=_EXAMPLE)
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=pathlib.Path))
 @click.option("--data", type=click.Path(path_type=pathlib.Path), help="Data directory.  [default: ./.penstock/NAMESPACE/NAME]")
-@click.option("--http", default="127.0.0.1:8080", show_default=True, help="Address of the HTTP door.")
-@click.option("--grpc", default="127.0.0.1:9090", show_default=True, help="Address of the gRPC door.")
-@click.option("--metrics", default="127.0.0.1:9464", show_default=True, help="Address of /metrics.")
+@click.option("--http", type=Address(), default="127.0.0.1:8080", show_default=True, help="Address of the HTTP door.")
+@click.option("--grpc", type=Address(), default="127.0.0.1:9090", show_default=True, help="Address of the gRPC door.")
+@click.option("--metrics", type=Address(), default="127.0.0.1:9464", show_default=True, help="Address of /metrics.")
 @click.option("--log", "log_type", type=click.Choice(["embedded"]), help="Use this log whatever the file says.")
 @click.option("--sink", "sinks", multiple=True, metavar="NAME=TYPE:PATH", help="Land this sink's rows here instead.")
-@click.option("--drain-seconds", default=30.0, show_default=True, help="How long Ctrl-C may take to land what is accepted.")
+@click.option(
+    "--drain-seconds",
+    type=click.FloatRange(0),
+    default=30.0,
+    show_default=True,
+    help="How long Ctrl-C may take to land what is accepted.",
+)
 def run(
     file: pathlib.Path,
     data: pathlib.Path | None,
@@ -65,12 +87,14 @@ def run(
 def accepted(file: pathlib.Path, log_type: str | None = None, sinks: tuple[str, ...] = ()) -> api_pipeline.BatchPipeline:
     """The pipeline of a file, ready for one machine. Raises InvalidPipelineError with every problem found."""
     overrides = dict(_override(text) for text in sinks)
-    pipeline = machine.apply_overrides(load.load_one(file.read_bytes(), file=str(file)), log_type, overrides)
+    written, loaded = load.read_one(file.read_bytes(), file=str(file))
+    pipeline = machine.apply_overrides(written, log_type, overrides)
     problems = machine.one_machine_problems(pipeline)
     for sink in pipeline.spec.sinks if not problems else ():
         problems += transform_compile.check(lower.transform_spec(pipeline, sink))
     if problems:
-        raise errors.InvalidPipelineError(problems)
+        # Each sink compiles the transform, and would each tell the same of it.
+        raise errors.InvalidPipelineError([loaded.located(problem) for problem in dict.fromkeys(problems)])
     ignored = machine.ignored_fields(pipeline)
     if ignored:
         click.echo(f"ignored on one machine: {', '.join(ignored)}", err=True)
@@ -98,6 +122,8 @@ def _check_edit(pipeline: api_pipeline.BatchPipeline, where: directory.DataDirec
     problems = edits.check_edit(before, pipeline, drained=asyncio.run(_is_drained(before, where)))
     if problems:
         raise errors.InvalidPipelineError(problems)
+    for notice in edits.notices(before, pipeline):
+        click.echo(notice, err=True)
 
 
 async def _is_drained(before: api_pipeline.BatchPipeline, where: directory.DataDirectory) -> bool:
@@ -115,7 +141,9 @@ def _serve(
         try:
             return runner.run(_run(pipeline, where, addresses, drain_seconds))
         except port.LogLockedError as error:
-            raise exits.Invalid(str(error), "stop it first, or give this one its own --data") from error
+            raise exits.Invalid(str(error)) from error
+        except secret.SecretError as error:
+            raise exits.Invalid(str(error)) from error
         except (port.LogError, OSError) as error:
             raise exits.Unreachable(str(error)) from error
         except (sinks_port.SinkError, delivery.WriteFailedError) as error:
@@ -133,11 +161,21 @@ def _loop_factory() -> type[asyncio.AbstractEventLoop] | None:
 async def _run(
     pipeline: api_pipeline.BatchPipeline, where: directory.DataDirectory, addresses: service.Addresses, drain_seconds: float
 ) -> int:
-    running = service.Machine(pipeline, where, addresses)
+    running = service.Machine(pipeline, where, addresses, os.environ)
     await running.start()
-    _say_where(pipeline, where, running)
+    try:
+        _say_where(pipeline, where, running)
+        drained = await _until_stopped(running, drain_seconds, at_once=pipeline.spec.lifecycle == "Draining")
+    finally:
+        await running.close()
+    click.echo("drained: everything accepted has landed" if drained else "stopped: the next start goes on from here", err=True)
+    return 0
+
+
+async def _until_stopped(running: service.Machine, drain_seconds: float, *, at_once: bool) -> bool:
+    """Serve until a signal comes, then drain until that is done or another one comes; whether it was done."""
     stop = _on_signals()
-    if pipeline.spec.lifecycle != "Draining":
+    if not at_once:
         await stop.wait()
     stop.clear()
     click.echo("draining: new events are refused, accepted ones land (once more to exit at once)", err=True)
@@ -149,9 +187,7 @@ async def _run(
         task.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await task
-    await running.close()
-    click.echo("drained: everything accepted has landed" if drained else "stopped: the next start goes on from here", err=True)
-    return 0
+    return drained
 
 
 def _on_signals() -> asyncio.Event:

@@ -27,6 +27,10 @@ _OPENING = (b"[", b"{")
 _CLOSING = (b"]", b"}")
 
 
+MOST_EVENTS = 1_000_000
+"""In one request: framing takes far more memory than the body, event by event."""
+
+
 class UnreadableBodyError(Exception):
     """The body as a whole is not what it says it is; nothing of it was taken."""
 
@@ -81,9 +85,18 @@ def json_array(body: bytes) -> Frames:
     if not text.startswith(b"["):
         raise UnreadableBodyError("the body is not a JSON array: send [event, event, …], or one event per line as NDJSON")
     try:
-        return documents([bytes(item) for item in _ARRAY.decode(text)])
+        items = _ARRAY.decode(text)
     except (msgspec.DecodeError, RecursionError):
         return _cut(text)
+    bound(len(items))
+    return documents([bytes(item) for item in items])
+
+
+def bound(events: int) -> None:
+    """Raises UnreadableBodyError for more events than one request may hold."""
+    if events > MOST_EVENTS:
+        message = f"the body holds more than {MOST_EVENTS:,} events: send it in requests of a few thousand"
+        raise UnreadableBodyError(message)
 
 
 def _cut(text: bytes) -> Frames:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
-from penstock.ingest import blocks, instruments
+from penstock.ingest import blocks, idempotency, instruments
 from penstock.ingest import settings as ingest_settings
 from penstock.ingest import submission as submissions
 
@@ -36,6 +36,15 @@ class Reservation:
             self._size_bytes += more
         return refusal
 
+    def fits(self, size_bytes: int) -> submissions.Refusal | None:
+        """The refusal if so much could not be held now. Holds nothing."""
+        return self._admission.check(size_bytes)
+
+    @property
+    def most_bytes(self) -> int:
+        """What one request can hold when nothing else is under way."""
+        return self._admission.limit_bytes
+
     def release(self) -> None:
         self._admission.give_back(self._size_bytes)
         self._size_bytes = 0
@@ -51,10 +60,11 @@ class Admission:
         measured: instruments.Instruments,
         now_microseconds: Callable[[], int],
     ) -> None:
-        self._limit = settings.max_in_flight_bytes
+        self.limit_bytes = settings.max_in_flight_bytes
         self._builder = builder
         self._measured = measured
         self._now_microseconds = now_microseconds
+        self._remembered = idempotency.Remembered()
         self._held = 0
         self.draining = asyncio.Event()
 
@@ -64,17 +74,27 @@ class Admission:
 
     def take(self, size_bytes: int) -> submissions.Refusal | None:
         """Hold bytes, or say why not."""
-        refusal = self._refusal(size_bytes)
+        refusal = self.check(size_bytes)
         if refusal is not None:
-            self._measured.refused(refusal)
             return refusal
         self._held += size_bytes
         self._measured.in_flight(self._held)
         return None
 
+    def check(self, size_bytes: int) -> submissions.Refusal | None:
+        """Why these bytes can't be held now, which is counted; None when they can."""
+        refusal = self._refusal(size_bytes)
+        if refusal is not None:
+            self._measured.refused(refusal)
+        return refusal
+
     def give_back(self, size_bytes: int) -> None:
         self._held -= size_bytes
         self._measured.in_flight(self._held)
+
+    def unauthenticated(self) -> None:
+        """Count a request whose sender showed no valid token."""
+        self._measured.unauthenticated()
 
     async def drain(self) -> None:
         """Take no more; return when all that was taken is answered. Bodies still being read have a bound to arrive."""
@@ -94,10 +114,20 @@ class Admission:
         payload: submissions.Payload,
         door: str,
         traceparent: str = "",
+        key: idempotency.Key | None = None,
     ) -> submissions.Outcome:
-        """The outcome, when it is known. A caller that is cancelled leaves its events on their way, and their bytes held."""
+        """The outcome, when it is known. A caller that is cancelled leaves its events on their way, and their bytes held.
+
+        A `key` seen before, with the same payload, gets the first one's outcome and nothing is taken.
+        """
         loop = asyncio.get_running_loop()
         started = loop.time()
+        if key is not None:
+            digest = await idempotency.digest(encoding, payload)
+            known = self._remembered.find(key, digest, started)
+            if known is not None:
+                reservation.release()
+                return known if isinstance(known, submissions.Outcome) else await asyncio.shield(known)
         submission = submissions.Submission(
             encoding=encoding,
             payload=payload,
@@ -106,6 +136,8 @@ class Admission:
             traceparent=submissions.sampled(traceparent),
         )
         answer = self._builder.add(submission)
+        if key is not None:
+            self._remembered.put(key, digest, answer, started)
         answer.add_done_callback(lambda _: reservation.release())
         answer.add_done_callback(lambda done: self._measured.answered(submission, done.result(), loop.time() - started))
         return await asyncio.shield(answer)
@@ -117,10 +149,11 @@ class Admission:
                 message="this pipeline is draining and takes no more events here: send to another replica, or later",
                 retry_after_seconds=_DRAIN_RETRY_SECONDS,
             )
-        if self._held + size_bytes <= self._limit:
+        if self._held + size_bytes <= self.limit_bytes:
             return None
         return submissions.Refusal(
             reason=submissions.RefusalReason.OVERLOADED,
-            message=f"{self._held:,} bytes wait to become durable and the limit is {self._limit:,}: send again later, or less",
+            message=f"{self._held:,} bytes wait to become durable and the limit is {self.limit_bytes:,}: "
+            "send again later, or less",
             retry_after_seconds=_RETRY_SECONDS,
         )

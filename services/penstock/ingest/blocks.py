@@ -3,7 +3,8 @@
 A block closes at a number of rows or bytes, or when its first request has waited the linger. It closes at once (`idle`)
 when waiting would gain nothing: no block is under way, and either no request came for a whole linger before this one, or the
 last block gathered just one. A lone caller, also one that waits for each answer, is thus served without delay, while a
-steady stream is gathered.
+steady stream is gathered. A block whose linger is over while others are still being composed goes on gathering until they are
+done: it would only wait behind them, and a larger one costs less.
 """
 
 from __future__ import annotations
@@ -60,6 +61,8 @@ class BlockBuilder:
         self._rows = self._bytes = 0
         self._timer: asyncio.TimerHandle | asyncio.Handle | None = None
         self._under_way: set[asyncio.Task[None]] = set()
+        self._composing = 0
+        self._overdue = False
         self._last_arrival = float("-inf")
         self._last_gathered = 1
 
@@ -91,13 +94,20 @@ class BlockBuilder:
         if not self._under_way and (quiet or self._last_gathered == 1):
             # Not at this very moment: requests that arrived in the same turn of the loop join.
             return loop.call_soon(self._close, "idle")
-        return loop.call_later(self._linger_seconds, self._close, "linger")
+        return loop.call_later(self._linger_seconds, self._linger_is_over)
+
+    def _linger_is_over(self) -> None:
+        if self._composing:
+            self._overdue = True
+        else:
+            self._close("linger")
 
     def _close(self, reason: str) -> None:
         if self._timer is not None:
             self._timer.cancel()
         group, self._open, self._timer = self._open, [], None
         self._rows = self._bytes = 0
+        self._overdue = False
         self._last_gathered = len(group)
         self._measured.closed(reason)
         self._under_way.add(asyncio.create_task(self._finish(group)))
@@ -116,10 +126,10 @@ class BlockBuilder:
 
     async def _outcomes(self, group: Sequence[submissions.Submission]) -> Sequence[submissions.Outcome]:
         loop = asyncio.get_running_loop()
-        deadline = loop.time() + self._append_timeout_seconds
-        composed = await loop.run_in_executor(self._executor, self._composer.compose, group)
+        composed = await self._composed(group)
         self._measured.composed(composed)
         writers = [next(self._turns) if block.partition is None else self._writers[block.partition] for block in composed.blocks]
+        deadline = loop.time() + self._append_timeout_seconds
         appends = [writer.append(block, deadline) for writer, block in zip(writers, composed.blocks, strict=True)]
         results = await asyncio.gather(*appends, return_exceptions=True)
         fates: dict[int, list[BaseException | None]] = {}
@@ -127,6 +137,15 @@ class BlockBuilder:
             for request in block.requests:
                 fates.setdefault(request, []).append(result)
         return [_outcome(answer, fates.get(place, [])) for place, answer in enumerate(composed.answers)]
+
+    async def _composed(self, group: Sequence[submissions.Submission]) -> compose.Composed:
+        self._composing += 1
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._executor, self._composer.compose, group)
+        finally:
+            self._composing -= 1
+            if self._overdue and not self._composing:
+                self._close("linger")
 
 
 def _outcome(answer: compose.Answer, fates: Sequence[BaseException | None]) -> submissions.Outcome:

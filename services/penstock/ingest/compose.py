@@ -17,6 +17,7 @@ import pyarrow as pa
 
 from penstock.core import blocks, columns, dedup, frames, octets, parse
 from penstock.core import schema as schemas
+from penstock.ingest import cloudevents
 from penstock.ingest import settings as ingest_settings
 from penstock.ingest import submission as submissions
 
@@ -25,7 +26,20 @@ _FRAMERS = {
     submissions.Encoding.SINGLE: frames.single,
     submissions.Encoding.NDJSON: frames.ndjson,
     submissions.Encoding.JSON_ARRAY: frames.json_array,
+    submissions.Encoding.CLOUD_EVENT: cloudevents.structured,
+    submissions.Encoding.CLOUD_EVENT_BINARY: cloudevents.binary,
+    submissions.Encoding.CLOUD_EVENTS: cloudevents.batch,
 }
+
+_SEPARATORS = {
+    submissions.Encoding.NDJSON: (b"\n", 1),
+    # Commas stand inside events too; where there are fewer than four for each that is allowed, counting them shows nothing.
+    submissions.Encoding.JSON_ARRAY: (b",", 4),
+    submissions.Encoding.CLOUD_EVENTS: (b",", 16),
+}
+"""What stands between events, and how many of them mean at least one event too many."""
+_STRETCH_EVENTS = 10_000
+_MOST_REFUSED = 10_000
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,7 +88,7 @@ class Composer:
         self._settings = settings
         self._partitions = partitions
         self._documents = parse.EventParser(settings.schema, settings.max_event_bytes)
-        self._columns = columns.ColumnReader(settings.schema)
+        self._columns = columns.ColumnReader(settings.schema, settings.max_event_bytes, settings.max_request_bytes)
         self._block_schema = blocks.block_schema(settings.schema)
         self._fingerprint = schemas.fingerprint(settings.schema)
 
@@ -121,10 +135,37 @@ class Composer:
         framed: list[frames.Frames] = []
         for place in places:
             try:
-                framed.append(_framed(group[place]))
+                frame = _framed(group[place])
             except frames.UnreadableBodyError as error:
                 read.unreadable[place] = str(error)
-                framed.append(frames.documents([]))
+                frame = frames.documents([])
+            if len(frame.documents) > _STRETCH_EVENTS:
+                self._read_together(read, places[: len(framed)], framed)
+                self._read_at_length(read, place, frame)
+                places, framed = places[len(framed) + 1 :], []
+            else:
+                framed.append(frame)
+        self._read_together(read, places, framed)
+
+    def _read_at_length(self, read: _Read, place: int, frame: frames.Frames) -> None:
+        """One large request, stretch by stretch, until too many of its events are refused: each costs ten good ones."""
+        read.rejected[place] = list(frame.broken)
+        for start in range(0, len(frame.documents), _STRETCH_EVENTS):
+            if len(read.rejected[place]) > _MOST_REFUSED:
+                index = int(frame.indices[start])
+                read.rejected[place] = [why for why in read.rejected[place] if why.index < index]
+                read.rejected[place].append(_not_read(index, len(read.rejected[place])))
+                return
+            stretch = frames.Frames(
+                documents=frame.documents.slice(start, _STRETCH_EVENTS), indices=frame.indices[start : start + _STRETCH_EVENTS]
+            )
+            before = read.rejected.pop(place)
+            self._read_together(read, [place], [stretch])
+            read.rejected[place] = before + read.rejected[place]
+
+    def _read_together(self, read: _Read, places: Sequence[int], framed: Sequence[frames.Frames]) -> None:
+        if not framed:
+            return
         parsed = self._documents.parse(pa.concat_arrays([frame.documents for frame in framed]))
         owner_of = np.repeat(np.asarray(places, np.int64), [len(frame.documents) for frame in framed])
         index_of = np.concatenate([frame.indices for frame in framed])
@@ -174,10 +215,21 @@ def _joined(batches: Sequence[pa.RecordBatch]) -> pa.RecordBatch:
     return batches[0] if len(batches) == 1 else pa.concat_batches(batches)
 
 
+def _not_read(index: int, refused: int) -> parse.Rejection:
+    reason = f"this event and all after it were not read, because {refused:,} before it were refused"
+    remedy = "mend those, then send this and all after it again, in requests of at most a few thousand events"
+    return parse.Rejection(index=index, code=parse.Code.MALFORMED, field="", reason=reason, remedy=remedy)
+
+
 def _framed(request: submissions.Submission) -> frames.Frames:
-    if isinstance(request.payload, bytes):
-        return _FRAMERS[request.encoding](request.payload)
-    return frames.documents(list(request.payload))
+    if not isinstance(request.payload, bytes):
+        frames.bound(len(request.payload))
+        return frames.documents(list(request.payload))
+    separator, share = _SEPARATORS.get(request.encoding, (b"\n", frames.MOST_EVENTS))
+    frames.bound(request.payload.count(separator) // share)
+    framed = _FRAMERS[request.encoding](request.payload)
+    frames.bound(len(framed.documents))
+    return framed
 
 
 def _cuts(batch: pa.RecordBatch, most_rows: int, most_bytes: int) -> Iterator[tuple[int, int]]:

@@ -1,4 +1,4 @@
-"""The HTTP door: `/v1/events` for one event, `/v1/events/batch` for many, and the probes.
+"""The HTTP door: `/v1/events` for one event, `/v1/events/batch` for many, CloudEvents at both, and the probes.
 
 Accepted is 202 with the itemised outcome. When every event was refused it is 400 with the same body (413 if size was the
 only fault), so that a client that looks at nothing but the status learns of it. A request refused as a whole is
@@ -8,14 +8,16 @@ problem+json (RFC 9457).
 from __future__ import annotations
 
 import math
-from collections.abc import Awaitable, Callable, Sequence
+import ssl
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
 import msgspec
 from aiohttp import web
 
 from penstock.core import parse
-from penstock.ingest import addresses, admission
+from penstock.ingest import addresses, admission, cloudevents, idempotency, tokens
+from penstock.ingest import body as bodies
 from penstock.ingest import submission as submissions
 
 _DOOR = "http"
@@ -29,41 +31,67 @@ _SINGLE_TYPES = {
     "application/x-www-form-urlencoded": _Encoding.SINGLE,
     "text/plain": _Encoding.SINGLE,
     "application/octet-stream": _Encoding.SINGLE,
+    "application/cloudevents+json": _Encoding.CLOUD_EVENT,
+    "application/cloudevents-batch+json": _Encoding.CLOUD_EVENTS,
 }
 _BATCH_TYPES = {
     "application/json": _Encoding.JSON_ARRAY,
     "application/x-ndjson": _Encoding.NDJSON,
     "application/vnd.apache.arrow.stream": _Encoding.ARROW,
+    "application/cloudevents-batch+json": _Encoding.CLOUD_EVENTS,
 }
 _STATUSES = {
     submissions.RefusalReason.OVERLOADED: 429,
     submissions.RefusalReason.DRAINING: 503,
     submissions.RefusalReason.UNKNOWN_OUTCOME: 503,
     submissions.RefusalReason.UNREADABLE: 400,
+    submissions.RefusalReason.KEY_REUSED: 422,
 }
 _Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 class HttpDoor:
-    """The server. `start`, then `close`; draining is the admission's."""
+    """The server. `start`, then `close`; draining is the admission's. Without a guard everybody may send."""
 
-    def __init__(self, admitted: admission.Admission, address: str, max_request_bytes: int) -> None:
+    def __init__(
+        self,
+        admitted: admission.Admission,
+        address: str,
+        limits: bodies.Limits,
+        guard: tokens.TokenGuard | None = None,
+        tls: ssl.SSLContext | None = None,
+    ) -> None:
         self._admission = admitted
         self._address = address
-        self._runner = web.AppRunner(self._application(max_request_bytes), access_log=None, shutdown_timeout=_CLOSE_SECONDS)
+        self._limits = limits
+        self._guard = guard
+        self._tls = tls
+        self._runner = web.AppRunner(
+            self._application(),
+            access_log=None,
+            shutdown_timeout=_CLOSE_SECONDS,
+            # Long enough for a client to read why the rest of its body is not wanted.
+            lingering_time=2.0,
+            keepalive_timeout=limits.connection_idle_seconds,
+            # Bodies are unpacked here, piece by piece within the admission's bound.
+            auto_decompress=False,
+        )
 
     async def start(self) -> str:
         """The address bound. Raises OSError when it is taken."""
         await self._runner.setup()
         host, port = addresses.split(self._address)
-        await web.TCPSite(self._runner, host, port, reuse_port=False).start()
+        try:
+            await web.TCPSite(self._runner, host, port, reuse_port=False, ssl_context=self._tls).start()
+        except OSError as error:
+            raise OSError(f"can't listen at {self._address} for HTTP: {error.strerror or error}") from error
         return addresses.with_port(self._address, self._runner.addresses[0][1])
 
     async def close(self) -> None:
         await self._runner.cleanup()
 
-    def _application(self, max_request_bytes: int) -> web.Application:
-        application = web.Application(client_max_size=max_request_bytes, middlewares=[_problems])
+    def _application(self) -> web.Application:
+        application = web.Application(middlewares=[_problems])
         application.router.add_post("/v1/events", self._single)
         application.router.add_post("/v1/events/batch", self._batch)
         application.router.add_get("/healthz", self._healthy)
@@ -71,7 +99,7 @@ class HttpDoor:
         return application
 
     async def _single(self, request: web.Request) -> web.Response:
-        return await self._taken(request, _SINGLE_TYPES, advertised=("application/json",))
+        return await self._taken(request, _SINGLE_TYPES, advertised=("application/json", "application/cloudevents+json"))
 
     async def _batch(self, request: web.Request) -> web.Response:
         return await self._taken(request, _BATCH_TYPES, advertised=tuple(_BATCH_TYPES))
@@ -86,33 +114,62 @@ class HttpDoor:
     async def _taken(
         self, request: web.Request, types: dict[str, submissions.Encoding], *, advertised: Sequence[str]
     ) -> web.Response:
-        encoding = types.get(request.content_type)
+        client = self._client(request)
+        if client is None:
+            return self._stranger("Authorization" in request.headers)
+        encoding = _encoding(request, types)
         if encoding is None:
             return _wrong_type(request.content_type, advertised)
+        key, fault = _key(request, client)
+        if fault:
+            return _problem(400, "bad-idempotency-key", "The Idempotency-Key can't be used", fault)
         reservation = self._admission.reserve()
         try:
-            body = await self._body(request, reservation)
+            body = await bodies.read(request, reservation, self._limits)
         except BaseException:
             reservation.release()
             raise
-        if isinstance(body, submissions.Refusal):
-            reservation.release()
-            return _refusal(body)
+        if encoding is _Encoding.CLOUD_EVENT_BINARY:
+            body = cloudevents.pack(request.headers.items(), request.headers.get("Content-Type", ""), body)
         if not body:
             reservation.release()
             return _problem(400, "empty-body", "The body is empty", "send at least one event")
         outcome = await self._admission.submit(
-            reservation, encoding=encoding, payload=body, door=_DOOR, traceparent=request.headers.get("traceparent", "")
+            reservation,
+            encoding=encoding,
+            payload=body,
+            door=_DOOR,
+            traceparent=request.headers.get("traceparent", ""),
+            key=key,
         )
         return _refusal(outcome.refusal) if outcome.refusal else _itemised(outcome)
 
-    async def _body(self, request: web.Request, reservation: admission.Reservation) -> bytes | submissions.Refusal:
-        """Room is held for what the client announces before a byte of it is read."""
-        refusal = reservation.grow_to(request.content_length or 0)
-        if refusal is not None:
-            return refusal
-        body = await request.read()
-        return reservation.grow_to(len(body)) or body
+    def _client(self, request: web.Request) -> str | None:
+        """The client's name, empty where nobody is asked for one; None for a stranger."""
+        return "" if self._guard is None else self._guard.client(request.headers.get("Authorization", ""))
+
+    def _stranger(self, shown: bool) -> web.Response:
+        self._admission.unauthenticated()
+        detail = "the token is not valid here" if shown else "no token: send Authorization: Bearer TOKEN"
+        response = _problem(401, "unauthenticated", "Who are you?", detail)
+        response.headers["WWW-Authenticate"] = 'Bearer realm="penstock"' + (', error="invalid_token"' if shown else "")
+        return response
+
+
+def _encoding(request: web.Request, types: Mapping[str, submissions.Encoding]) -> submissions.Encoding | None:
+    told = types.get(request.content_type)
+    is_cloud_event = told in (_Encoding.CLOUD_EVENT, _Encoding.CLOUD_EVENTS)
+    if types is _SINGLE_TYPES and not is_cloud_event and cloudevents.is_binary(request.headers):
+        return _Encoding.CLOUD_EVENT_BINARY
+    return told
+
+
+def _key(request: web.Request, client: str) -> tuple[idempotency.Key | None, str]:
+    """The idempotency key, if there is one, and what is wrong with it."""
+    text = request.headers.get("Idempotency-Key")
+    if text is None:
+        return None, ""
+    return idempotency.Key(client, text), idempotency.problem(text)
 
 
 @web.middleware
@@ -120,12 +177,18 @@ async def _problems(request: web.Request, handler: _Handler) -> web.StreamRespon
     """aiohttp's own refusals (unknown path, wrong method, too large) in the form of ours."""
     try:
         return await handler(request)
-    except web.HTTPRequestEntityTooLarge as error:
-        return _problem(413, "too-large", "The body is too large", f"{error.text}: send it in several requests")
+    except TimeoutError:
+        return _problem(408, "too-slow", "The body took too long", "nothing was accepted; send it again, in smaller requests")
+    except bodies.NoRoomError as error:
+        return _refusal(error.refusal)
+    except bodies.BodyRefusedError as error:
+        response = _problem(error.status, _kind(error.title), error.title, error.detail)
+        response.headers.update(error.headers)
+        return response
     except web.HTTPException as error:
         if error.status < 400:
             raise
-        response = _problem(error.status, error.reason.lower().replace(" ", "-"), error.reason, error.text or error.reason)
+        response = _problem(error.status, _kind(error.reason), error.reason, error.text or error.reason)
         response.headers.update({name: value for name, value in error.headers.items() if name == "Allow"})
         return response
 
@@ -159,12 +222,16 @@ def _refusal(refusal: submissions.Refusal) -> web.Response:
         submissions.RefusalReason.DRAINING: "Draining",
         submissions.RefusalReason.UNKNOWN_OUTCOME: "The outcome is unknown",
         submissions.RefusalReason.UNREADABLE: "The body can't be read",
+        submissions.RefusalReason.KEY_REUSED: "The Idempotency-Key was used before",
     }[refusal.reason]
-    kind = title.lower().replace(" ", "-").replace("'", "")
-    response = _problem(_STATUSES[refusal.reason], kind, title, refusal.message)
+    response = _problem(_STATUSES[refusal.reason], _kind(title), title, refusal.message)
     if refusal.retry_after_seconds:
         response.headers["Retry-After"] = str(math.ceil(refusal.retry_after_seconds))
     return response
+
+
+def _kind(title: str) -> str:
+    return title.lower().replace(" ", "-").replace("'", "")
 
 
 def _problem(status: int, kind: str, title: str, detail: str) -> web.Response:

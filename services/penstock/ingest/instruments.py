@@ -65,8 +65,14 @@ class Instruments:
             metrics.INGEST_REJECTIONS.labels(**self._labels, code=code.value).inc(count)
 
     def refused(self, refusal: submissions.Refusal) -> None:
+        self._turned_away(refusal.reason.value)
+
+    def unauthenticated(self) -> None:
+        self._turned_away("Unauthenticated")
+
+    def _turned_away(self, reason: str) -> None:
         self._refused += 1
-        metrics.INGEST_REFUSALS.labels(**self._labels, reason=refusal.reason.value).inc()
+        metrics.INGEST_REFUSALS.labels(**self._labels, reason=reason).inc()
 
     def stats(self) -> Stats:
         return Stats(

@@ -31,6 +31,12 @@ class IngestSettings:
     max_in_flight_bytes: int = 64 * _MIB
     max_request_bytes: int = 64 * _MIB
     append_timeout_seconds: float = 10.0
+    body_seconds: float = 60.0
+    """What a body may take to arrive: a client that stops half-way must not hold its room for ever."""
+    body_idle_seconds: float = 10.0
+    """And the longest pause in it."""
+    connection_idle_seconds: float = 75.0
+    """How long an HTTP connection may stay without a whole request head: longer than the minute of most balancers."""
 
     @property
     def key(self) -> tuple[str, ...]:

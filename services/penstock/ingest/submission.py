@@ -20,6 +20,9 @@ class Encoding(enum.Enum):
     NDJSON = "Ndjson"
     JSON_ARRAY = "JsonArray"
     ARROW = "Arrow"
+    CLOUD_EVENT = "CloudEvent"
+    CLOUD_EVENT_BINARY = "CloudEventBinary"
+    CLOUD_EVENTS = "CloudEvents"
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,16 +34,18 @@ class Submission:
     door: str
     received_at_microseconds: int
     traceparent: str = ""
+    size_bytes: int = dataclasses.field(init=False)
 
-    @property
-    def size_bytes(self) -> int:
-        return len(self.payload) if isinstance(self.payload, bytes) else sum(map(len, self.payload))
+    def __post_init__(self) -> None:
+        # Asked for more than once, and a sum over thousands of events.
+        size = len(self.payload) if isinstance(self.payload, bytes) else sum(map(len, self.payload))
+        object.__setattr__(self, "size_bytes", size)
 
     def likely_events(self) -> int:
         """About how many events there are, found without reading them; only decides when a block closes."""
         if not isinstance(self.payload, bytes):
             return len(self.payload)
-        separator = {Encoding.NDJSON: b"\n", Encoding.JSON_ARRAY: b"},"}.get(self.encoding)
+        separator = {Encoding.NDJSON: b"\n", Encoding.JSON_ARRAY: b"},", Encoding.CLOUD_EVENTS: b"},"}.get(self.encoding)
         return self.payload.count(separator) + 1 if separator else 1
 
 
@@ -49,6 +54,7 @@ class RefusalReason(enum.Enum):
     DRAINING = "Draining"
     UNKNOWN_OUTCOME = "UnknownOutcome"
     UNREADABLE = "Unreadable"
+    KEY_REUSED = "KeyReused"
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)

@@ -11,6 +11,8 @@ import pyarrow as pa
 from pyarrow import ipc
 
 from penstock.core.batching import model
+from penstock.log import port
+from penstock.replay import job
 from penstock.v1 import control_pb2, control_pb2_grpc
 
 Context = grpc.aio.ServicerContext[Any, Any]
@@ -35,6 +37,12 @@ class Machine(Protocol):
 
     async def query(self, sink: str, sql: str) -> pa.Table:
         """Raises KeyError for a sink that is not there, QueryRefusedError."""
+
+    def replay(self, request: control_pb2.ReplayRequest) -> AsyncIterator[control_pb2.ReplayProgress]:
+        """Raises BusyError, LogError."""
+
+    async def discard(self, request: control_pb2.DiscardRequest) -> control_pb2.DiscardResponse:
+        """Raises BusyError, LogError."""
 
 
 class ControlServicer(control_pb2_grpc.ControlServicer):
@@ -80,6 +88,23 @@ class ControlServicer(control_pb2_grpc.ControlServicer):
             await context.abort(grpc.StatusCode.INVALID_ARGUMENT, str(error))
         for chunk in _chunks(answer):
             yield control_pb2.QueryResponse(chunk=chunk)
+
+    async def Replay(  # noqa: N802
+        self, request: control_pb2.ReplayRequest, context: Context
+    ) -> AsyncIterator[control_pb2.ReplayProgress]:
+        try:
+            async for progress in self._machine.replay(request):
+                yield progress
+        except (job.BusyError, port.LogError) as error:
+            await context.abort(grpc.StatusCode.FAILED_PRECONDITION, str(error))
+
+    async def Discard(  # noqa: N802
+        self, request: control_pb2.DiscardRequest, context: Context
+    ) -> control_pb2.DiscardResponse:
+        try:
+            return await self._machine.discard(request)
+        except (job.BusyError, port.LogError) as error:
+            await context.abort(grpc.StatusCode.FAILED_PRECONDITION, str(error))
 
 
 def _chunks(table: pa.Table) -> list[bytes]:

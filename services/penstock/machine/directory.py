@@ -4,6 +4,7 @@ log.db          the embedded log
 pipeline.json   the last accepted pipeline object, so that the rules on edits hold at the next start
 control.sock    where a running pipeline is talked to
 sinks/          journals and sockets of sinks
+secrets/        <name>/<key>: put there by whoever runs the pipeline, only ever read
 """
 
 from __future__ import annotations
@@ -34,6 +35,10 @@ class DataDirectory:
     @property
     def log_path(self) -> pathlib.Path:
         return self.path / "log.db"
+
+    @property
+    def secrets_path(self) -> pathlib.Path:
+        return self.path / "secrets"
 
     @property
     def _pinned_path(self) -> pathlib.Path:
@@ -71,11 +76,16 @@ class DataDirectory:
     def pin(self, pipeline: api_pipeline.BatchPipeline) -> None:
         """Remember what was accepted, in one step."""
         written = self._pinned_path.with_suffix(".new")
-        with written.open("wb") as file:
+        with open(written, "wb", opener=_private) as file:
             file.write(pipeline.model_dump_json(by_alias=True, exclude_unset=True, indent=2).encode())
             file.flush()
             os.fsync(file.fileno())
         written.replace(self._pinned_path)
+
+
+def _private(path: str, flags: int) -> int:
+    """The object may hold literals that are nobody else's business."""
+    return os.open(path, flags, 0o600)
 
 
 def default_for(namespace: str, name: str) -> DataDirectory:

@@ -11,6 +11,7 @@ from penstock.api.model import source as api_source
 from penstock.batcher import settings as lane_settings
 from penstock.core import breaker, flood
 from penstock.core.batching import model
+from penstock.core.transform import spec
 from penstock.ingest import service as ingest_service
 
 
@@ -21,15 +22,15 @@ def revision(pipeline: api_pipeline.BatchPipeline) -> str:
 
 def lane_for(pipeline: api_pipeline.BatchPipeline, sink: api_sinks.Sink) -> lane_settings.LaneSettings:
     """The lane of one sink."""
-    batching = lower.batching(sink)
+    batching, transform = lower.batching(sink), lower.transform_spec(pipeline, sink)
     return lane_settings.LaneSettings(
         namespace=pipeline.metadata.namespace,
         pipeline=pipeline.metadata.name,
         sink=sink.name,
         revision=revision(pipeline),
         event_schema=lower.event_schema(pipeline),
-        transform=lower.transform_spec(pipeline, sink),
-        tables=_tables(sink),
+        transform=transform,
+        tables=_tables(sink, transform.table),
         write_model=_static_model(batching),
         limits=model.Limits(
             rows=batching.limit_rows,
@@ -68,10 +69,12 @@ def ingest_for(pipeline: api_pipeline.BatchPipeline, *, grpc_address: str, http_
     )
 
 
-def _tables(sink: api_sinks.Sink) -> tuple[str, ...]:
-    """The sink's one table, or all that a template may name; Files has none and goes by its own name."""
+def _tables(sink: api_sinks.Sink, template: spec.TableTemplate | None) -> tuple[str, ...]:
+    """The sink's one table, or all that a template may name; a sink without tables goes by its own name."""
+    if template is not None:
+        return template.tables()
     chosen = sink.duckdb.table if sink.duckdb else sink.name
-    return (chosen,) if isinstance(chosen, str) else tuple(dict.fromkeys((chosen.otherwise, *chosen.allowed)))
+    return (str(chosen),)
 
 
 def partitions(pipeline: api_pipeline.BatchPipeline) -> int:

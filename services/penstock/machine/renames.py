@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 
 from penstock.api.model import pipeline as api_pipeline
@@ -25,10 +26,9 @@ async def carry_over(log: port.EventLog, pipeline: api_pipeline.BatchPipeline) -
     for sink in pipeline.spec.sinks:
         if not sink.renamed_from:
             continue
-        group = lanes.lane_for(pipeline, sink).lane
-        before = await log.committed(
-            port.EVENTS, lanes.lane_for(pipeline, sink.model_copy(update={"name": sink.renamed_from})).lane
-        )
+        settings = lanes.lane_for(pipeline, sink)
+        group, was = settings.lane, dataclasses.replace(settings, sink=sink.renamed_from).lane
+        before = await log.committed(port.EVENTS, was)
         if before and not await log.committed(port.EVENTS, group):
             subscription = await log.subscribe(port.EVENTS, group, _Nobody())
             await subscription.commit(before)

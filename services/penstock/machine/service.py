@@ -10,7 +10,7 @@ import contextlib
 import dataclasses
 import pathlib
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 
 import grpc
 import pyarrow as pa
@@ -25,7 +25,7 @@ from penstock.core.batching import model
 from penstock.ingest import service as ingest_service
 from penstock.log import port
 from penstock.log.embedded import front as embedded
-from penstock.machine import control, directory, lanes, renames, retention
+from penstock.machine import control, directory, lanes, renames, replays, retention, secrets
 from penstock.sinks import port as sinks_port
 from penstock.sinks import registry, server
 from penstock.telemetry import exposition, metrics, runtime
@@ -49,8 +49,16 @@ class Addresses:
 class Machine:
     """A running pipeline. `start`, then `drain` or not, then `close`."""
 
-    def __init__(self, pipeline: api_pipeline.BatchPipeline, data: directory.DataDirectory, addresses: Addresses) -> None:
+    def __init__(
+        self,
+        pipeline: api_pipeline.BatchPipeline,
+        data: directory.DataDirectory,
+        addresses: Addresses,
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
+        """`environment` may hold secrets; see machine.secrets."""
         self._pipeline, self._data, self._addresses = pipeline, data, addresses
+        self._secrets = secrets.SecretStore(data.secrets_path, environment or {}, secrets.names(pipeline))
         self._stack = contextlib.AsyncExitStack()
         self._lanes: dict[str, batcher_lane.Lane] = {}
         self._reporters: dict[str, status.Reporter] = {}
@@ -59,7 +67,10 @@ class Machine:
         self._began = time.monotonic()
 
     async def start(self) -> None:
-        """Open everything, the stores first and the doors last. Raises LogError, SinkError, WriteFailedError, OSError."""
+        """Open everything, the stores first and the doors last.
+
+        Raises LogError, SinkError, WriteFailedError, SecretError, OSError.
+        """
         try:
             await self._start()
         except BaseException:
@@ -76,13 +87,14 @@ class Machine:
         await renames.carry_over(self._event_log, self._pipeline)
         for sink in spec.sinks:
             await self._start_lane(sink)
+        self._desk = replays.ReplayDesk(self._event_log, replays.homes(self._pipeline))
         await self._start_ingest()
         await self._start_telemetry()
         await self._start_control()
         self._data.pin(self._pipeline)
 
     async def _start_lane(self, sink: api_sinks.Sink) -> None:
-        writer = registry.open_writer(sink, directory=pathlib.Path.cwd())
+        writer = registry.open_writer(sink, directory=pathlib.Path.cwd(), secrets=self._secrets.value)
         self._stack.push_async_callback(writer.close)
         served = server.SinkServer(writer, sink_type=sink.type, address=f"unix:{self._data.socket(f'sink-{sink.name}')}")
         await served.start()
@@ -98,9 +110,18 @@ class Machine:
 
     async def _start_ingest(self) -> None:
         settings = lanes.ingest_for(self._pipeline, grpc_address=self._addresses.grpc, http_address=self._addresses.http)
-        self._ingest = ingest_service.IngestService(settings, self._event_log)
+        self._ingest = ingest_service.IngestService(
+            settings, self._event_log, tokens=self._secret("auth"), certificate=self._secret("tls")
+        )
         self._stack.push_async_callback(self._ingest.close)
         await self._ingest.start()
+
+    def _secret(self, member: str) -> secrets.Secret | None:
+        """The secret that `auth` or `tls` of the doors names, if it is asked for."""
+        told = getattr(self._pipeline.spec.source.ingest, member, None)
+        if told is None or getattr(told, "type", "") == "None":
+            return None
+        return self._secrets.named(told.secret_ref.name)
 
     async def _start_telemetry(self) -> None:
         chores = (self._regularly(_REPORT_SECONDS, self._report), self._regularly(_TRIM_SECONDS, self._trim))
@@ -168,6 +189,7 @@ class Machine:
             keep_seconds=self._retention.hours * 3600.0,
             window_seconds=told.window_seconds if told else 0.0,
         )
+        await retention.trim_letters(self._event_log, keep_seconds=self._pipeline.spec.dead_letters.retention_hours * 3600.0)
 
     @property
     def _retention(self) -> api_log.Retention:
@@ -222,6 +244,12 @@ class Machine:
             return await self._writers[sink or next(iter(self._writers))].query(sql)
         except sinks_port.SinkError as error:
             raise control.QueryRefusedError(error.failure.message) from error
+
+    def replay(self, request: control_pb2.ReplayRequest) -> AsyncIterator[control_pb2.ReplayProgress]:
+        return self._desk.replay(request)
+
+    async def discard(self, request: control_pb2.DiscardRequest) -> control_pb2.DiscardResponse:
+        return await self._desk.discard(request)
 
 
 async def is_drained(pipeline: api_pipeline.BatchPipeline, data: directory.DataDirectory) -> bool:

@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 from penstock.api import lower
 from penstock.api.model import pipeline as api_pipeline
 from penstock.batcher import settings as lane_settings
-from penstock.core import addresses, blocks, deadletters, dedup, ledger, schema
+from penstock.core import addresses, blocks, deadletters, dedup, ledger, markers, schema
 from penstock.core.transform import spec, transform
 from penstock.log import port
 from penstock.machine import lanes
@@ -172,6 +172,8 @@ class Search:
             for header in page:
                 if header.append_time_microseconds < record.append_time_microseconds:
                     return deadletters.collapse(found)
+                if markers.is_marker(header.headers):
+                    continue
                 letter = deadletters.decode(b"", header.headers)
                 if (letter.lane, letter.offset, letter.ordinal) == (lane.lane, record.offset, ordinal):
                     found.append(letter)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
+import functools
 import pathlib
 from collections.abc import Callable, Mapping
 from typing import TypeVar
 
-from penstock.api.model import sinks
+from penstock.api import lower
+from penstock.api.model import sinks, stores
 from penstock.sinks import port, tables
 from penstock.sinks.files import formats as files_format
 from penstock.sinks.files import writer as files
@@ -15,41 +18,84 @@ T = TypeVar("T")
 
 _LOCAL = "file://"
 
+Secrets = Callable[[str, str], str]
+"""The value of a key of a Secret, by (name, key), as it is now. Raises SinkError (config) for one that isn't there."""
 
-def open_writer(sink: sinks.Sink, *, directory: pathlib.Path) -> port.SinkWriter:
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class _Surroundings:
+    directory: pathlib.Path
+    secrets: Secrets
+
+
+def no_secrets(name: str, key: str) -> str:
+    """What reads secrets where there are none."""
+    raise tables.misconfigured("SECRET", f"no key {key} of a secret {name} can be read here", "write the value itself")
+
+
+def open_writer(sink: sinks.Sink, *, directory: pathlib.Path, secrets: Secrets = no_secrets) -> port.SinkWriter:
     """The writer, with nothing opened yet; relative paths are relative to `directory`, the one Penstock was started in.
 
-    Raises SinkError (config) for a type that has no writer here, or whose settings are missing.
+    `secrets` is asked with each write that needs one. Raises SinkError (config) for a type that has no writer here, or whose
+    settings are missing.
     """
     build = _BUILDERS.get(sink.type)
     if build is None:
-        known = " and ".join(sorted(_BUILDERS))
+        known = ", ".join(sorted(_BUILDERS))
         raise tables.misconfigured(
             "SINK_TYPE", f"sink {sink.name}: there is no writer for type {sink.type}", f"use {known}, the ones there are"
         )
-    return build(sink, directory)
+    return build(sink, _Surroundings(directory=directory, secrets=secrets))
 
 
-def _duckdb(sink: sinks.Sink, directory: pathlib.Path) -> port.SinkWriter:
+def _duckdb(sink: sinks.Sink, around: _Surroundings) -> port.SinkWriter:
     # Here and not above: who only writes files does without the extra that brings DuckDB.
     from penstock.sinks.duckdb import writer as duckdb
 
     settings = _settings(sink, sink.duckdb)
     policy = tables.TablePolicy(sink.table_policy or tables.TablePolicy.CREATE_IF_MISSING.value)
-    return duckdb.DuckDBWriter(directory / settings.path, table_policy=policy)
+    return duckdb.DuckDBWriter(around.directory / settings.path, table_policy=policy)
 
 
-def _files(sink: sinks.Sink, directory: pathlib.Path) -> port.SinkWriter:
+def _files(sink: sinks.Sink, around: _Surroundings) -> port.SinkWriter:
     settings = _settings(sink, sink.files)
     if "://" in settings.url and not settings.url.startswith(_LOCAL):
         raise tables.misconfigured(
             "FILES_URL", f"sink {sink.name}: {settings.url} is not on this machine", "use file:///absolute/path"
         )
     return files.FilesWriter(
-        directory / settings.url.removeprefix(_LOCAL),
+        around.directory / settings.url.removeprefix(_LOCAL),
         format_=files_format.Format(settings.format),
         partitions=[partition.name for partition in settings.partition],
     )
+
+
+def _http(sink: sinks.Sink, around: _Surroundings) -> port.SinkWriter:
+    # As for DuckDB: the client comes with an extra of its own.
+    from penstock.sinks.http import answers, headers, writer
+
+    settings = _settings(sink, sink.http)
+    endpoint = writer.Endpoint(
+        url=settings.url,
+        method=settings.method,
+        format=writer.Format(settings.format),
+        headers=[
+            headers.Header(name=told.name, read=_value(told, around.secrets), secret=told.secret_key_ref is not None)
+            for told in settings.headers
+        ],
+        idempotency_header=settings.idempotency_header,
+        codes=answers.Codes(data=frozenset(settings.data_status_codes), split=frozenset(settings.split_status_codes)),
+    )
+    batching = lower.batching(sink)
+    return writer.HttpWriter(endpoint, concurrency=batching.limit_concurrency, timeout_seconds=batching.write_timeout_seconds)
+
+
+def _value(header: stores.HttpHeader, secrets: Secrets) -> Callable[[], str]:
+    reference = header.secret_key_ref
+    if reference is not None:
+        return functools.partial(secrets, reference.name, reference.key)
+    value = header.value or ""
+    return lambda: value
 
 
 def _settings(sink: sinks.Sink, settings: T | None) -> T:
@@ -58,4 +104,8 @@ def _settings(sink: sinks.Sink, settings: T | None) -> T:
     return settings
 
 
-_BUILDERS: Mapping[str, Callable[[sinks.Sink, pathlib.Path], port.SinkWriter]] = {"DuckDB": _duckdb, "Files": _files}
+_BUILDERS: Mapping[str, Callable[[sinks.Sink, _Surroundings], port.SinkWriter]] = {
+    "DuckDB": _duckdb,
+    "Files": _files,
+    "HTTP": _http,
+}

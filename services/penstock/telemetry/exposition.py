@@ -26,10 +26,13 @@ class MetricsServer:
         return f"{self._host}:{self._port}"
 
     async def start(self) -> None:
-        """Serve from now on. Raises OSError when the port is taken."""
+        """Serve from now on. Raises OSError with the address when the port is taken."""
         metrics.BUILD_INFO.labels(version=penstock.__version__).set(1)
         host = self._host.strip("[]")
-        self._server, self._thread = prometheus_client.start_http_server(self._port, addr=host, registry=metrics.REGISTRY)
+        try:
+            self._server, self._thread = prometheus_client.start_http_server(self._port, addr=host, registry=metrics.REGISTRY)
+        except OSError as error:
+            raise OSError(f"can't listen at {self.address} for metrics: {error.strerror or error}") from error
         self._port = self._server.server_port
 
     async def close(self) -> None:

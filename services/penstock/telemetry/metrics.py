@@ -52,6 +52,9 @@ LOG_BYTES = _gauge("log_bytes", "Bytes the log holds.", _PIPELINE)
 # Lane
 LANE_EVENTS = _counter("lane_events", "Events by outcome (read, duplicate, dead_lettered, transformed).", (*_LANE, "outcome"))
 LANE_ROWS = _counter("lane_rows", "Rows by outcome (made, filtered, other_lanes, written, dead_lettered).", (*_LANE, "outcome"))
+LANE_REPLAYS = _counter(
+    "lane_replays", "Replayed dead letters and their rows (letters, rows_landed, failed_again).", (*_LANE, "outcome")
+)
 LANE_LAG_EVENTS = _gauge("lane_lag_events", "Events in the log that this lane has not finished.", _LANE)
 LANE_LAG_SECONDS = _gauge("lane_lag_seconds", "Age of the oldest block this lane has not finished.", _LANE)
 LANE_UNEXPLAINED = _gauge("lane_unexplained", "What the ledger cannot account for; anything but 0 is a fault.", _LANE)

@@ -143,6 +143,7 @@ class LaneStatus(_message.Message):
     LEDGER_FIELD_NUMBER: _builtins.int
     FLUSHES_FIELD_NUMBER: _builtins.int
     DEAD_LETTERS_FIELD_NUMBER: _builtins.int
+    REPLAYS_FIELD_NUMBER: _builtins.int
     sink: _builtins.str
     state: _builtins.str
     """Running, Paused, Halted (a condition needs a person), Drained."""
@@ -159,6 +160,8 @@ class LaneStatus(_message.Message):
     def ledger(self) -> Global___Ledger: ...
     @_builtins.property
     def flushes(self) -> _containers.ScalarMap[_builtins.str, _builtins.int]: ...
+    @_builtins.property
+    def replays(self) -> Global___Replays: ...
     def __init__(
         self,
         *,
@@ -172,14 +175,49 @@ class LaneStatus(_message.Message):
         ledger: Global___Ledger | None = ...,
         flushes: _abc.Mapping[_builtins.str, _builtins.int] | None = ...,
         dead_letters: _builtins.int = ...,
+        replays: Global___Replays | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["batching", b"batching", "delivery", b"delivery", "lag", b"lag", "ledger", b"ledger"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["batching", b"batching", "delivery", b"delivery", "lag", b"lag", "ledger", b"ledger", "replays", b"replays"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["batching", b"batching", "circuit", b"circuit", "dead_letters", b"dead_letters", "delivery", b"delivery", "flushes", b"flushes", "lag", b"lag", "ledger", b"ledger", "message", b"message", "sink", b"sink", "state", b"state"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["batching", b"batching", "circuit", b"circuit", "dead_letters", b"dead_letters", "delivery", b"delivery", "flushes", b"flushes", "lag", b"lag", "ledger", b"ledger", "message", b"message", "replays", b"replays", "sink", b"sink", "state", b"state"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___LaneStatus: _TypeAlias = LaneStatus  # noqa: Y015
+
+@_typing.final
+class Replays(_message.Message):
+    """Replayed dead letters and their rows; they stand in no other ledger."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LETTERS_FIELD_NUMBER: _builtins.int
+    ROWS_LANDED_FIELD_NUMBER: _builtins.int
+    FAILED_AGAIN_FIELD_NUMBER: _builtins.int
+    IN_FLIGHT_FIELD_NUMBER: _builtins.int
+    UNEXPLAINED_FIELD_NUMBER: _builtins.int
+    letters: _builtins.int
+    rows_landed: _builtins.int
+    failed_again: _builtins.int
+    """Letters and rows that have a letter again."""
+    in_flight: _builtins.int
+    unexplained: _builtins.int
+    def __init__(
+        self,
+        *,
+        letters: _builtins.int = ...,
+        rows_landed: _builtins.int = ...,
+        failed_again: _builtins.int = ...,
+        in_flight: _builtins.int = ...,
+        unexplained: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["failed_again", b"failed_again", "in_flight", b"in_flight", "letters", b"letters", "rows_landed", b"rows_landed", "unexplained", b"unexplained"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Replays: _TypeAlias = Replays  # noqa: Y015
 
 @_typing.final
 class Delivery(_message.Message):
@@ -502,3 +540,174 @@ class QueryResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___QueryResponse: _TypeAlias = QueryResponse  # noqa: Y015
+
+@_typing.final
+class LetterSelection(_message.Message):
+    """Which dead letters: all that is given must fit, nothing given means all."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CATEGORIES_FIELD_NUMBER: _builtins.int
+    SINKS_FIELD_NUMBER: _builtins.int
+    EXPRESSIONS_FIELD_NUMBER: _builtins.int
+    FINGERPRINTS_FIELD_NUMBER: _builtins.int
+    SINCE_MICROSECONDS_FIELD_NUMBER: _builtins.int
+    UNTIL_MICROSECONDS_FIELD_NUMBER: _builtins.int
+    since_microseconds: _builtins.int
+    """Since the epoch; `until` is exclusive."""
+    until_microseconds: _builtins.int
+    @_builtins.property
+    def categories(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
+    @_builtins.property
+    def sinks(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
+    @_builtins.property
+    def expressions(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
+    @_builtins.property
+    def fingerprints(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Short fingerprints, or beginnings of them."""
+
+    def __init__(
+        self,
+        *,
+        categories: _abc.Iterable[_builtins.str] | None = ...,
+        sinks: _abc.Iterable[_builtins.str] | None = ...,
+        expressions: _abc.Iterable[_builtins.str] | None = ...,
+        fingerprints: _abc.Iterable[_builtins.str] | None = ...,
+        since_microseconds: _builtins.int = ...,
+        until_microseconds: _builtins.int | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_until_microseconds", b"_until_microseconds", "until_microseconds", b"until_microseconds"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_until_microseconds", b"_until_microseconds", "categories", b"categories", "expressions", b"expressions", "fingerprints", b"fingerprints", "since_microseconds", b"since_microseconds", "sinks", b"sinks", "until_microseconds", b"until_microseconds"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__until_microseconds: _TypeAlias = _typing.Literal["until_microseconds"]  # noqa: Y015
+    _WhichOneofArgType__until_microseconds: _TypeAlias = _typing.Literal["_until_microseconds", b"_until_microseconds"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__until_microseconds) -> _WhichOneofReturnType__until_microseconds | None: ...
+
+Global___LetterSelection: _TypeAlias = LetterSelection  # noqa: Y015
+
+@_typing.final
+class ReplayRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LETTERS_FIELD_NUMBER: _builtins.int
+    EVENTS_PER_SECOND_FIELD_NUMBER: _builtins.int
+    MAX_REPLAYS_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    WAIT_SECONDS_FIELD_NUMBER: _builtins.int
+    events_per_second: _builtins.int
+    """0: 500."""
+    max_replays: _builtins.int
+    """Letters that have failed after so many replays stay where they are. 0: 3."""
+    reason: _builtins.str
+    wait_seconds: _builtins.float
+    """How long to wait, after the last letter went, for the lanes to finish."""
+    @_builtins.property
+    def letters(self) -> Global___LetterSelection: ...
+    def __init__(
+        self,
+        *,
+        letters: Global___LetterSelection | None = ...,
+        events_per_second: _builtins.int = ...,
+        max_replays: _builtins.int = ...,
+        reason: _builtins.str = ...,
+        wait_seconds: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["letters", b"letters"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["events_per_second", b"events_per_second", "letters", b"letters", "max_replays", b"max_replays", "reason", b"reason", "wait_seconds", b"wait_seconds"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReplayRequest: _TypeAlias = ReplayRequest  # noqa: Y015
+
+@_typing.final
+class ReplayProgress(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SELECTED_FIELD_NUMBER: _builtins.int
+    PUBLISHED_FIELD_NUMBER: _builtins.int
+    LANDED_FIELD_NUMBER: _builtins.int
+    FAILED_AGAIN_FIELD_NUMBER: _builtins.int
+    REPLAYING_FIELD_NUMBER: _builtins.int
+    QUARANTINED_FIELD_NUMBER: _builtins.int
+    UNSETTLED_FIELD_NUMBER: _builtins.int
+    HOMELESS_FIELD_NUMBER: _builtins.int
+    RECOVERED_FIELD_NUMBER: _builtins.int
+    FINISHED_FIELD_NUMBER: _builtins.int
+    selected: _builtins.int
+    published: _builtins.int
+    landed: _builtins.int
+    """These two are known in the last message."""
+    failed_again: _builtins.int
+    replaying: _builtins.int
+    """Not selected, by reason."""
+    quarantined: _builtins.int
+    unsettled: _builtins.int
+    homeless: _builtins.int
+    recovered: _builtins.int
+    """Published by a job that ended before it could say so."""
+    finished: _builtins.bool
+    def __init__(
+        self,
+        *,
+        selected: _builtins.int = ...,
+        published: _builtins.int = ...,
+        landed: _builtins.int = ...,
+        failed_again: _builtins.int = ...,
+        replaying: _builtins.int = ...,
+        quarantined: _builtins.int = ...,
+        unsettled: _builtins.int = ...,
+        homeless: _builtins.int = ...,
+        recovered: _builtins.int = ...,
+        finished: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["failed_again", b"failed_again", "finished", b"finished", "homeless", b"homeless", "landed", b"landed", "published", b"published", "quarantined", b"quarantined", "recovered", b"recovered", "replaying", b"replaying", "selected", b"selected", "unsettled", b"unsettled"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReplayProgress: _TypeAlias = ReplayProgress  # noqa: Y015
+
+@_typing.final
+class DiscardRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LETTERS_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    reason: _builtins.str
+    @_builtins.property
+    def letters(self) -> Global___LetterSelection: ...
+    def __init__(
+        self,
+        *,
+        letters: Global___LetterSelection | None = ...,
+        reason: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["letters", b"letters"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["letters", b"letters", "reason", b"reason"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DiscardRequest: _TypeAlias = DiscardRequest  # noqa: Y015
+
+@_typing.final
+class DiscardResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DISCARDED_FIELD_NUMBER: _builtins.int
+    discarded: _builtins.int
+    def __init__(
+        self,
+        *,
+        discarded: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["discarded", b"discarded"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DiscardResponse: _TypeAlias = DiscardResponse  # noqa: Y015

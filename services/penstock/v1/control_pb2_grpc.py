@@ -54,6 +54,16 @@ class ControlStub:
                 request_serializer=penstock_dot_v1_dot_control__pb2.QueryRequest.SerializeToString,
                 response_deserializer=penstock_dot_v1_dot_control__pb2.QueryResponse.FromString,
                 _registered_method=True)
+        self.Replay = channel.unary_stream(
+                '/penstock.v1.Control/Replay',
+                request_serializer=penstock_dot_v1_dot_control__pb2.ReplayRequest.SerializeToString,
+                response_deserializer=penstock_dot_v1_dot_control__pb2.ReplayProgress.FromString,
+                _registered_method=True)
+        self.Discard = channel.unary_unary(
+                '/penstock.v1.Control/Discard',
+                request_serializer=penstock_dot_v1_dot_control__pb2.DiscardRequest.SerializeToString,
+                response_deserializer=penstock_dot_v1_dot_control__pb2.DiscardResponse.FromString,
+                _registered_method=True)
 
 
 class ControlServicer:
@@ -85,6 +95,20 @@ class ControlServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Replay(self, request, context):
+        """Puts outstanding dead letters back through their lanes. Ending the call ends the job; asked again, it goes on.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Discard(self, request, context):
+        """Gives dead letters up for good.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_ControlServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -107,6 +131,16 @@ def add_ControlServicer_to_server(servicer, server):
                     servicer.Query,
                     request_deserializer=penstock_dot_v1_dot_control__pb2.QueryRequest.FromString,
                     response_serializer=penstock_dot_v1_dot_control__pb2.QueryResponse.SerializeToString,
+            ),
+            'Replay': grpc.unary_stream_rpc_method_handler(
+                    servicer.Replay,
+                    request_deserializer=penstock_dot_v1_dot_control__pb2.ReplayRequest.FromString,
+                    response_serializer=penstock_dot_v1_dot_control__pb2.ReplayProgress.SerializeToString,
+            ),
+            'Discard': grpc.unary_unary_rpc_method_handler(
+                    servicer.Discard,
+                    request_deserializer=penstock_dot_v1_dot_control__pb2.DiscardRequest.FromString,
+                    response_serializer=penstock_dot_v1_dot_control__pb2.DiscardResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -217,6 +251,60 @@ class Control:
             '/penstock.v1.Control/Query',
             penstock_dot_v1_dot_control__pb2.QueryRequest.SerializeToString,
             penstock_dot_v1_dot_control__pb2.QueryResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Replay(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/penstock.v1.Control/Replay',
+            penstock_dot_v1_dot_control__pb2.ReplayRequest.SerializeToString,
+            penstock_dot_v1_dot_control__pb2.ReplayProgress.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Discard(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/penstock.v1.Control/Discard',
+            penstock_dot_v1_dot_control__pb2.DiscardRequest.SerializeToString,
+            penstock_dot_v1_dot_control__pb2.DiscardResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -37,6 +37,10 @@ class ControlStub:
     SetLifecycle: _grpc.UnaryUnaryMultiCallable[_control_pb2.SetLifecycleRequest, _control_pb2.SetLifecycleResponse]
     Query: _grpc.UnaryStreamMultiCallable[_control_pb2.QueryRequest, _control_pb2.QueryResponse]
     """SQL over a landed table of a one-machine sink; the reply is one Arrow IPC stream in chunks."""
+    Replay: _grpc.UnaryStreamMultiCallable[_control_pb2.ReplayRequest, _control_pb2.ReplayProgress]
+    """Puts outstanding dead letters back through their lanes. Ending the call ends the job; asked again, it goes on."""
+    Discard: _grpc.UnaryUnaryMultiCallable[_control_pb2.DiscardRequest, _control_pb2.DiscardResponse]
+    """Gives dead letters up for good."""
 
 @_typing.type_check_only
 class ControlAsyncStub(ControlStub):
@@ -47,6 +51,10 @@ class ControlAsyncStub(ControlStub):
     SetLifecycle: _aio.UnaryUnaryMultiCallable[_control_pb2.SetLifecycleRequest, _control_pb2.SetLifecycleResponse]  # type: ignore[assignment]
     Query: _aio.UnaryStreamMultiCallable[_control_pb2.QueryRequest, _control_pb2.QueryResponse]  # type: ignore[assignment]
     """SQL over a landed table of a one-machine sink; the reply is one Arrow IPC stream in chunks."""
+    Replay: _aio.UnaryStreamMultiCallable[_control_pb2.ReplayRequest, _control_pb2.ReplayProgress]  # type: ignore[assignment]
+    """Puts outstanding dead letters back through their lanes. Ending the call ends the job; asked again, it goes on."""
+    Discard: _aio.UnaryUnaryMultiCallable[_control_pb2.DiscardRequest, _control_pb2.DiscardResponse]  # type: ignore[assignment]
+    """Gives dead letters up for good."""
 
 class ControlServicer(metaclass=_abc_1.ABCMeta):
     @_abc_1.abstractmethod
@@ -78,5 +86,21 @@ class ControlServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_control_pb2.QueryResponse], _abc.AsyncIterator[_control_pb2.QueryResponse]]:
         """SQL over a landed table of a one-machine sink; the reply is one Arrow IPC stream in chunks."""
+
+    @_abc_1.abstractmethod
+    def Replay(
+        self,
+        request: _control_pb2.ReplayRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_control_pb2.ReplayProgress], _abc.AsyncIterator[_control_pb2.ReplayProgress]]:
+        """Puts outstanding dead letters back through their lanes. Ending the call ends the job; asked again, it goes on."""
+
+    @_abc_1.abstractmethod
+    def Discard(
+        self,
+        request: _control_pb2.DiscardRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_control_pb2.DiscardResponse, _abc.Awaitable[_control_pb2.DiscardResponse]]:
+        """Gives dead letters up for good."""
 
 def add_ControlServicer_to_server(servicer: ControlServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

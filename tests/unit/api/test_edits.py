@@ -135,7 +135,8 @@ def test_removed_added_and_renamed_sinks_are_never_silent() -> None:
             {**examples.DUCKDB, "name": "d", "startFrom": {"type": "Now"}},
         ]
     )
-    assert edits.check_edit(old, new, drained=False) == []
+    assert edits.check_edit(old, new, drained=True) == []
+    assert [problem.field for problem in edits.check_edit(old, new, drained=False)] == ["spec.sinks[0].name"]
     renamed, added, gone = edits.notices(old, new)
     assert ("a is now c" in renamed, "d is new" in added, "now on" in added) == (True, True, True)
     assert ("b is gone" in gone, "renamedFrom" in gone) == (True, True)

@@ -148,6 +148,7 @@ def test_before_anything_has_landed_it_is_said(data: pathlib.Path) -> None:
     result = query(data, "SELECT 1")
     assert (result.exit_code, (data / "out.db").exists()) == (3, False)
     assert "nothing has landed yet" in result.output
+    assert "ask from the folder where penstock run was started" in result.output
 
 
 class Control(control_pb2_grpc.ControlServicer):

@@ -54,7 +54,7 @@ def test_a_reject_is_named_by_its_line_and_makes_the_answer_no(
     (tmp_path / "events").write_text('{"a":1}\n\n{"a":2}\n{"a":3}\n')
     result = send(tmp_path / "events", "--to", address)
     assert result.exit_code == 1
-    assert "line 3: SCHEMA_MISMATCH: n: bad\n    mend\n" in result.output
+    assert "line 3: SchemaMismatch: n: bad\n    mend\n" in result.output
     assert "2 events accepted · 1 rejected" in result.output
     assert sorted(ingest.stored) == [b'{"a":1}', b'{"a":3}']
 

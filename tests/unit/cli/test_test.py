@@ -31,7 +31,7 @@ spec:
   sinks:
     - name: all
       type: DuckDB
-      duckDB: {path: out.duckdb, table: {template: "orders_{region}", allowed: [orders_eu], otherwise: orders_rest}}
+      duckDB: {path: out.duckdb, table: {template: "orders_{region}", allowed: [eu], otherwise: orders_rest}}
     - {name: large, type: DuckDB, when: qty > 5, duckDB: {path: large.duckdb, table: orders}}
 """
 _EVENTS = """{"id": "a", "region": "eu", "items": [{"sku": "x", "qty": "1"}, {"sku": "none"}, {"sku": "y", "qty": "9"}]}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import struct
 
 import pyarrow as pa
 import pytest
@@ -91,3 +92,50 @@ def test_hostile_buffers_are_refused_before_they_are_read() -> None:
     for junk in (b"", b"junk", _stream(pa.table({"id": ["a"]}))[:-40]):
         with pytest.raises(frames.UnreadableBodyError):
             columns.ColumnReader(_SCHEMA).read(junk)
+
+
+def _shared_view(count: int, text: bytes) -> pa.Array:
+    views = struct.pack("<i4sii", len(text), text[:4], 0, 0) * count
+    return pa.Array.from_buffers(pa.string_view(), count, [None, pa.py_buffer(views), pa.py_buffer(text)])
+
+
+_WORD = "x" * 10_000
+_GROWING = {
+    "compressed": pa.table({"id": [_WORD] * 100}),
+    "rows of nothing": pa.table({"y": pa.nulls(1 << 24)}),
+    "dictionary": pa.table({"id": pa.DictionaryArray.from_arrays(pa.array([0] * 100, pa.int8()), pa.array([_WORD]))}),
+    "views": pa.table({"id": _shared_view(100, _WORD.encode())}),
+    "dictionary inside": pa.table({"s": pa.array([{"a": "x"}], pa.struct([("a", pa.dictionary(pa.int8(), pa.string()))]))}),
+    "shared lists": pa.table({"n": pa.array([[1]], pa.list_view(pa.int32()))}),
+    "run ends": pa.table({"n": pa.RunEndEncodedArray.from_arrays(pa.array([1_000_000], pa.int32()), pa.array([1]))}),
+}
+
+
+@pytest.mark.parametrize("name", _GROWING)
+def test_a_small_stream_that_grows_is_refused(name: str) -> None:
+    """Catches a few kilobytes that take gigabytes when they are decoded, each by another encoding."""
+    inside = schemas.Field(name="s", type=_Types.STRUCT, fields=(schemas.Field(name="a", type=_Types.STRING),))
+    reader = columns.ColumnReader(schemas.Schema(fields=(*_SCHEMA.fields, inside)), max_decoded_bytes=500_000)
+    sink = pa.BufferOutputStream()
+    with ipc.new_stream(sink, _GROWING[name].schema, options=ipc.IpcWriteOptions(compression="zstd")) as writer:
+        writer.write_table(_GROWING[name])
+    stream = sink.getvalue().to_pybytes()
+    assert len(stream) < 50_000
+    with pytest.raises(frames.UnreadableBodyError, match=r"when decoded|send plain"):
+        reader.read(stream)
+
+
+def test_shared_values_that_stay_small_are_taken() -> None:
+    """Catches dictionaries and views refused for what they might be."""
+    words = pa.DictionaryArray.from_arrays(pa.array([0, 1, None], pa.int8()), pa.array(["a", "b"]))
+    assert _read(pa.table({"id": words})).batch.column("id").to_pylist() == ["a", "b"]
+    assert _read(pa.table({"id": _shared_view(2, b"fourteen bytes")})).batch.column("id").to_pylist() == ["fourteen bytes"] * 2
+
+
+def test_a_row_larger_than_an_event_may_be_is_refused_alone() -> None:
+    """Catches the Arrow door taking what the JSON one refuses, and an answer that repeats the row."""
+    reader = columns.ColumnReader(_SCHEMA, max_event_bytes=1_000)
+    parsed = reader.read(_stream(pa.table({"id": ["a", "b", "c"], "j": ["1", '"' + "x" * 2_000 + '"', "x" * 900]})))
+    assert [(why.index, why.code) for why in parsed.rejected] == [(1, parse.Code.TOO_LARGE), (2, parse.Code.SCHEMA_MISMATCH)]
+    assert all(len(why.reason) < 200 for why in parsed.rejected)
+    assert parsed.accepted.tolist() == [0]

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+import threading
+from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent import futures
 
 import pytest
@@ -23,8 +24,13 @@ _Make = Callable[..., blocks.BlockBuilder]
 
 
 @pytest.fixture
-async def make() -> AsyncIterator[_Make]:
-    executor = futures.ThreadPoolExecutor(max_workers=1)
+def executor() -> Iterator[futures.Executor]:
+    with futures.ThreadPoolExecutor(max_workers=1) as made:
+        yield made
+
+
+@pytest.fixture
+async def make(executor: futures.Executor) -> AsyncIterator[_Make]:
     built: list[blocks.BlockBuilder] = []
 
     def _make(log: memory_log.MemoryLog, **settings: object) -> blocks.BlockBuilder:
@@ -43,7 +49,6 @@ async def make() -> AsyncIterator[_Make]:
     yield _make
     for builder in built:
         await builder.drain()
-    executor.shutdown()
 
 
 def _request(*ids: str) -> submissions.Submission:
@@ -60,6 +65,11 @@ def _ids(log: memory_log.MemoryLog, partition: int = 0) -> list[list[str]]:
 
 def _closes(reason: str) -> float:
     return metrics.BLOCK_CLOSES.labels(pipeline="p", namespace="n", reason=reason)._value.get()
+
+
+async def _until(holds: Callable[[], bool]) -> None:
+    while not holds():  # noqa: ASYNC110 - the state of a builder, which tells nobody
+        await asyncio.sleep(0)
 
 
 async def test_a_lone_caller_is_served_at_once_again_and_again(make: _Make) -> None:
@@ -113,6 +123,21 @@ async def test_the_linger_closes_what_nothing_else_does(make: _Make) -> None:
     assert _closes("linger") - before == 1
     log.gate.set()
     await asyncio.gather(first, second)
+
+
+async def test_a_block_goes_on_gathering_while_another_is_being_composed(make: _Make, executor: futures.Executor) -> None:
+    """Catches lingers that queue small blocks behind a busy thread, and a block that nobody closes when it is free again."""
+    log, gate = memory_log.MemoryLog(), threading.Event()
+    builder = make(log, linger_seconds=0.001)
+    executor.submit(gate.wait)
+    answers = [builder.add(_request("a"))]
+    await _until(lambda: builder._composing > 0)
+    answers.append(builder.add(_request("b")))
+    await _until(lambda: builder._overdue)
+    answers.append(builder.add(_request("c")))
+    gate.set()
+    assert [answer.accepted for answer in await asyncio.gather(*answers)] == [1, 1, 1]
+    assert _ids(log) == [["a"], ["b", "c"]]
 
 
 async def test_no_answer_before_all_of_a_requests_blocks_are_durable(make: _Make) -> None:

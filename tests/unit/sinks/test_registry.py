@@ -56,13 +56,25 @@ async def test_a_files_sinks_partitions_become_folders(tmp_path):
     assert sorted(ds.dataset(tmp_path / "lake", partitioning="hive").to_table().column("id").to_pylist()) == [0, 1]
 
 
+async def test_an_http_sink_asks_for_its_secrets_and_says_when_there_are_none(tmp_path):
+    """Catches a header that goes out empty because nobody could read its value."""
+    header = {"name": "Authorization", "secretKeyRef": {"name": "hook", "key": "token"}}
+    told = sink(type="HTTP", http={"url": "http://localhost", "headers": [header]})
+    with pytest.raises(port.SinkError, match="token of a secret hook"):
+        await land(registry.open_writer(told, directory=tmp_path), schema_only=True)
+    asked = []
+    writer = registry.open_writer(told, directory=tmp_path, secrets=lambda *named: asked.append(named) or "value")
+    await land(writer, schema_only=True)
+    assert asked == [("hook", "token")]
+
+
 @pytest.mark.parametrize(
     "fields",
     [
-        {"type": "HTTP", "http": {"url": "http://localhost"}},
+        {"type": "Kafka", "kafka": {"bootstrapServers": ["k:1"], "topic": "t"}},
         {"type": "Files", "files": {"url": "s3://bucket/logs"}},
     ],
-    ids=["HTTP", "S3"],
+    ids=["Kafka", "S3"],
 )
 def test_what_can_not_be_written_here_is_said_before_anything_starts(tmp_path, fields):
     """Catches a type that is accepted and then goes nowhere."""

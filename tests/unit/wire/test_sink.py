@@ -28,6 +28,11 @@ rejections = st.builds(
 )
 
 
+stretches = st.tuples(st.integers(0, 2**31), st.integers(1, 2**31 - 1)).map(
+    lambda told: delivery.Stretch(told[0], told[0] + told[1])
+)
+
+
 def several(values):
     return st.lists(values, max_size=5).map(tuple)
 
@@ -46,10 +51,10 @@ def test_a_header_keeps_everything_but_the_rows(found, marks, keys, text):
 
 
 @hypothesis.settings(max_examples=50)
-@hypothesis.given(st.integers(0, 2**32 - 1), several(ranges()), several(rejections))
-def test_a_result_comes_back_as_it_went(written, landed, rejected):
-    """Catches a swapped ordinal and item, or a class that is lost on the way."""
-    result = delivery.WriteResult(written=written, already_landed=landed, rejected=rejected)
+@hypothesis.given(st.integers(0, 2**32 - 1), several(ranges()), several(rejections), several(stretches))
+def test_a_result_comes_back_as_it_went(written, landed, rejected, parts):
+    """Catches a swapped ordinal and item, a class that is lost on the way, and landed parts that would be sent again."""
+    result = delivery.WriteResult(written=written, already_landed=landed, rejected=rejected, written_rows=parts)
     message = sink_pb2.WriteBatchResponse.FromString(wire.result_message(result).SerializeToString())
     assert wire.result_value(message) == result
 
@@ -85,3 +90,46 @@ def test_an_empty_range_is_refused_as_malformed():
     """Catches a ValueError that would look like a fault of this side."""
     with pytest.raises(wire.MalformedMessageError, match="ranges"):
         wire.range_values([sink_pb2.Range(log_id="l")])
+
+
+def _refused(*rows):
+    return [results.RejectedRow(row=row, result_class=results.ResultClass.DATA, code="C", message="no") for row in rows]
+
+
+@pytest.mark.parametrize(
+    "result",
+    [
+        delivery.WriteResult(written=10),
+        delivery.WriteResult(already_landed=[addresses.Range("l", 0, addresses.Position(0), addresses.Position(1))]),
+        delivery.WriteResult(rejected=_refused(0, 9)),
+        delivery.WriteResult(written=4, written_rows=[delivery.Stretch(0, 3), delivery.Stretch(3, 4)]),
+        delivery.WriteResult(written=5, written_rows=[delivery.Stretch(5, 10)], rejected=_refused(4, 0)),
+    ],
+    ids=["all", "landed", "rejected", "parts", "parts and rejected"],
+)
+def test_an_answer_that_can_be_true_is_taken(result):
+    """Catches a check that refuses what our own sinks say: the lane would stand still."""
+    wire.check_result(result, 10)
+
+
+@pytest.mark.parametrize(
+    "result",
+    [
+        delivery.WriteResult(),
+        delivery.WriteResult(written=9),
+        delivery.WriteResult(written=11),
+        delivery.WriteResult(written=9, rejected=_refused(3)),
+        delivery.WriteResult(rejected=_refused(10)),
+        delivery.WriteResult(written=2, written_rows=[delivery.Stretch(0, 3)]),
+        delivery.WriteResult(written=3, written_rows=[delivery.Stretch(8, 11)]),
+        delivery.WriteResult(written=0, written_rows=[delivery.Stretch(3, 3)]),
+        delivery.WriteResult(written=6, written_rows=[delivery.Stretch(3, 6), delivery.Stretch(0, 3)]),
+        delivery.WriteResult(written=6, written_rows=[delivery.Stretch(0, 3), delivery.Stretch(2, 5)]),
+        delivery.WriteResult(written=3, written_rows=[delivery.Stretch(0, 3)], rejected=_refused(2)),
+    ],
+    ids=str,
+)
+def test_an_answer_that_can_not_be_true_is_refused(result):
+    """Catches a sink that takes nine rows of ten: the tenth would count as written and be nowhere."""
+    with pytest.raises(wire.MalformedMessageError, match=r"written|rejected"):
+        wire.check_result(result, 10)

@@ -115,9 +115,9 @@ class NameTemplate(Model):
     template: Annotated[str, text(255, TABLE_TEMPLATE)]
     """The name, with output columns in braces, such as "clicks_{region}". A NULL column gives `otherwise`."""
     allowed: Annotated[tuple[Annotated[str, text(63, SECRET_KEY)], ...], pydantic.Field(min_length=1, max_length=1024)]
-    """What may stand between the braces, or whole names. A row whose name isn't made of these goes to `otherwise`."""
+    """What may stand between the braces. A row with anything else there goes to `otherwise`."""
     otherwise: TableName
-    """Where rows go whose name is not allowed."""
+    """Where rows go whose values are not allowed."""
 
 
 TableChoice = Annotated[

@@ -161,9 +161,10 @@ class Http(base.Model):
     headers: Annotated[tuple[HttpHeader, ...], base.named(32)] = ()
     """Headers of each request."""
     idempotency_header: Annotated[str, base.text(128, base.HEADER)] | None = None
-    """Header that carries the batch's identity, for endpoints that drop a repeated one."""
+    """Header that carries a key of each request, the same when it is sent again, for endpoints that drop a repeated one."""
     data_status_codes: StatusCodes = (400, 409, 422)
-    """Answers that mean: a row in here is wrong. Every other answer outside 2xx is an outage."""
+    """Answers that mean: a row in here is wrong. Every other answer outside 2xx is an outage, except a redirect: none is
+    followed."""
     split_status_codes: StatusCodes = (413,)
     """Answers that mean: send less at once."""
 

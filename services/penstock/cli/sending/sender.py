@@ -236,7 +236,7 @@ class StreamSender:
         now = time.monotonic()
         if self._trouble_since is None:
             self._trouble_since = now
-            self._listener.trouble(f"{lost}; connecting again, {self._outbox.unanswered:,} requests are unanswered")
+            self._listener.trouble(f"{lost}; connecting again (unanswered requests: {self._outbox.unanswered:,})")
         patience = self._patience.give_up_seconds
         if patience and now - self._trouble_since >= patience:
             remedy = "start the pipeline with penstock run, or name its gRPC address with --to"
@@ -307,10 +307,16 @@ def _hopeless(error: grpc.aio.AioRpcError) -> str:
             return ""
 
 
+def _code(rejection: ingest_pb2.Rejection) -> str:
+    """As the HTTP door and the dead letters spell it: SchemaMismatch."""
+    name = ingest_pb2.RejectionCode.Name(rejection.code).removeprefix("REJECTION_CODE_")
+    return "".join(map(str.capitalize, name.split("_")))
+
+
 def _rejected(first_event: int, rejection: ingest_pb2.Rejection) -> sending.Rejected:
     return sending.Rejected(
         event=first_event + rejection.index,
-        code=ingest_pb2.RejectionCode.Name(rejection.code).removeprefix("REJECTION_CODE_"),
+        code=_code(rejection),
         field=rejection.field,
         reason=rejection.reason,
         remedy=rejection.remedy,

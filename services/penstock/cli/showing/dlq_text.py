@@ -17,32 +17,34 @@ import rich.console
 import rich.table
 import rich.text
 
-from penstock.core import deadletters
+from penstock.core import deadletters, selection
+from penstock.replay import book
 
-_SHOWN_ID_CHARACTERS = 12
+SHOWN_ID_CHARACTERS = 12
 _PIPE_COLUMNS = 200
 _TIMES = ("received_at", "append_time", "failed_at")
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Listing:
-    """`letters` are the newest of those that match, newest first and without originals; `counts` are of all that match."""
+    """`letters` are the newest of those that match, newest first and without originals; the counts are of all that match."""
 
-    letters: Sequence[deadletters.DeadLetter]
+    letters: Sequence[book.Found]
     counts: collections.Counter[str]
+    states: collections.Counter[str]
     unreadable: Sequence[str]
     filtered: bool
 
 
 def print_listing(listing: Listing) -> None:
-    console = _console()
+    out = console()
     if listing.letters:
-        console.print(_table(listing.letters))
-    console.print(rich.text.Text(closing(listing)))
+        out.print(_table(listing.letters))
+    out.print(rich.text.Text(closing(listing)))
     for line in listing.unreadable[:3]:
-        console.print(rich.text.Text(f"not readable by this release: {safe(line)}"))
+        out.print(rich.text.Text(f"not readable by this release: {safe(line)}"))
     if listing.letters:
-        console.print(rich.text.Text(f"next: penstock dlq show {listing.letters[0].id[:_SHOWN_ID_CHARACTERS]}"))
+        out.print(rich.text.Text(f"next: penstock dlq show {listing.letters[0].letter.id[:SHOWN_ID_CHARACTERS]}"))
 
 
 def closing(listing: Listing) -> str:
@@ -53,34 +55,46 @@ def closing(listing: Listing) -> str:
         return ("no dead letters match" if listing.filtered else "no dead letters") + unreadable
     by_category = " · ".join(f"{category} {count:,}" for category, count in listing.counts.most_common())
     shown = f"{len(listing.letters):,} of {total:,}" if len(listing.letters) < total else f"{total:,}"
-    return f"{shown} dead letter{'' if total == 1 else 's'}: {by_category}{unreadable}"
+    return f"{shown} dead letter{'' if total == 1 else 's'}: {by_category}{unreadable}{_fates(listing.states)}"
 
 
-def print_letter(letter: deadletters.DeadLetter) -> None:
+def _fates(states: collections.Counter[str]) -> str:
+    """What has become of them, unless nothing has."""
+    if set(states) <= {selection.State.OUTSTANDING.value}:
+        return ""
+    return " (" + ", ".join(f"{count:,} {state.lower()}" for state, count in states.most_common()) + ")"
+
+
+def print_letter(letter: deadletters.DeadLetter, state: selection.State) -> None:
     """Every field that holds something, then the original event."""
-    console = _console()
+    out = console()
     grid = rich.table.Table.grid(padding=(0, 2))
-    for name, value in _fields(letter).items():
+    for name, value in _fields(letter, state).items():
         if value not in ("", [], None):
             grid.add_row(name.replace("_", " "), rich.text.Text(safe(_plain(value)), overflow="fold"))
-    console.print(grid)
-    console.print(rich.text.Text(f"\noriginal ({len(letter.original):,} bytes, {letter.original_format.value})"))
-    console.print(rich.text.Text("\n".join(map(safe, _pretty(letter.original).splitlines())), overflow="fold"))
+    out.print(grid)
+    out.print(rich.text.Text(f"\noriginal ({len(letter.original):,} bytes, {letter.original_format.value})"))
+    out.print(rich.text.Text("\n".join(map(safe, _pretty(letter.original).splitlines())), overflow="fold"))
 
 
-def as_json_line(letter: deadletters.DeadLetter) -> str:
+def as_json_line(letter: deadletters.DeadLetter, state: selection.State) -> str:
     """A listed letter: all but its original."""
-    return msgspec.json.encode(_fields(letter)).decode()
+    return msgspec.json.encode(_fields(letter, state)).decode()
 
 
-def as_json(letter: deadletters.DeadLetter) -> str:
+def as_json(letter: deadletters.DeadLetter, state: selection.State) -> str:
     """A whole letter. `original` is the event where its bytes are JSON, else null; `original_base64` are its bytes always."""
+    return msgspec.json.format(as_whole_line(letter, state), indent=2)
+
+
+def as_whole_line(letter: deadletters.DeadLetter, state: selection.State) -> str:
+    """The same on one line."""
     whole = {
-        **_fields(letter),
+        **_fields(letter, state),
         "original": _parsed(letter.original),
         "original_base64": base64.b64encode(letter.original).decode(),
     }
-    return msgspec.json.format(msgspec.json.encode(whole), indent=2).decode()
+    return msgspec.json.format(msgspec.json.encode(whole), indent=-1).decode()
 
 
 def safe(text: str) -> str:
@@ -88,19 +102,21 @@ def safe(text: str) -> str:
     return "".join(character if character.isprintable() else ascii(character)[1:-1] for character in text)
 
 
-def _console() -> rich.console.Console:
+def console() -> rich.console.Console:
     return rich.console.Console(markup=False, highlight=False, emoji=False, width=None if sys.stdout.isatty() else _PIPE_COLUMNS)
 
 
-def _table(letters: Sequence[deadletters.DeadLetter]) -> rich.table.Table:
+def _table(letters: Sequence[book.Found]) -> rich.table.Table:
     table = rich.table.Table(box=None, pad_edge=False, header_style="bold")
-    for name in ("id", "time", "category", "sink", "address", "expression"):
+    for name in ("id", "time", "state", "category", "sink", "address", "expression"):
         table.add_column(name, no_wrap=True)
     table.add_column("message", overflow="fold", ratio=1)
-    for letter in letters:
+    for found in letters:
+        letter = found.letter
         cells = (
-            letter.id[:_SHOWN_ID_CHARACTERS],
-            _time(letter.failed_at_microseconds)[:19].replace("T", " "),
+            letter.id[:SHOWN_ID_CHARACTERS],
+            time(letter.failed_at_microseconds)[:19].replace("T", " "),
+            found.state.value,
             letter.category.value,
             letter.sink,
             _place(letter),
@@ -117,14 +133,15 @@ def _place(letter: deadletters.DeadLetter) -> str:
     return f"{letter.partition}/{letter.offset}/{letter.ordinal}{items}"
 
 
-def _fields(letter: deadletters.DeadLetter) -> dict[str, object]:
+def _fields(letter: deadletters.DeadLetter, state: selection.State) -> dict[str, object]:
     fields: dict[str, object] = msgspec.to_builtins(letter, builtin_types=(bytes,))
     del fields["original"]
     times = {name: fields.pop(f"{name}_microseconds") for name in _TIMES}
-    return {**fields, **{name: _time(value) if isinstance(value, int) else "" for name, value in times.items()}}
+    fields |= {name: time(value) if isinstance(value, int) else "" for name, value in times.items()}
+    return {**fields, "fingerprint_id": selection.fingerprint_id(letter.fingerprint), "state": state.value}
 
 
-def _time(microseconds: int) -> str:
+def time(microseconds: int) -> str:
     return (datetime.datetime(1970, 1, 1) + datetime.timedelta(microseconds=microseconds)).isoformat(
         timespec="microseconds"
     ) + "Z"

@@ -6,11 +6,12 @@ right raises NotPlainError: the exact reader then decides, event by event.
 
 from __future__ import annotations
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from penstock.core import octets, widening
 from penstock.core import schema as schemas
-from penstock.core import widening
 from penstock.core.parsing import layout, scalars
 
 _Types = schemas.FieldType
@@ -18,7 +19,10 @@ _RFC3339 = r"^\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)$"
 _BEYOND_MICROSECONDS = r"(\.\d{6})\d+"
 UUID_PATTERN = r"^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$"
 _MICROSECONDS = pa.timestamp("us", tz="UTC")
-_LONGEST_WITHOUT_CUT = len("2026-01-31T12:00:00.123456Z")
+_USUAL = b"0000-00-00T00:00:00.000000Z"
+_LONGEST_WITHOUT_CUT = len(_USUAL)
+_USUAL_LENGTHS = {20, *range(22, _LONGEST_WITHOUT_CUT + 1)}
+"""Without a fraction, or with one to six digits."""
 
 
 class NotPlainError(Exception):
@@ -76,12 +80,26 @@ def _timestamp(column: pa.Array, field: schemas.Field) -> pa.Array:
 
 
 def _rfc3339(column: pa.StringArray) -> pa.Array:
-    require(pc.all(pc.match_substring_regex(column, _RFC3339)).as_py(), "not RFC 3339")
+    if not _are_usual_moments(column):
+        require(pc.all(pc.match_substring_regex(column, _RFC3339)).as_py(), "not RFC 3339")
     # The bulk cast takes the year 0, which dates elsewhere do not have.
     require(not pc.any(pc.starts_with(column, "0000")).as_py(), "the year 0")
     if pc.max(pc.binary_length(column)).as_py() > _LONGEST_WITHOUT_CUT:
         column = pc.replace_substring_regex(column, _BEYOND_MICROSECONDS, r"\1")
     return column.cast(_MICROSECONDS)
+
+
+def _are_usual_moments(column: pa.StringArray) -> bool:
+    """Whether all are of one length and have there the form of `_USUAL`; a fifth of the regular expression's cost."""
+    edges = octets.offsets(column)
+    width = int(edges[1] - edges[0]) if len(column) else 0
+    if column.null_count or width not in _USUAL_LENGTHS or (np.diff(edges) != width).any():
+        return False
+    usual = np.frombuffer(_USUAL[: width - 1] + b"Z", np.uint8)
+    most = np.where(usual == ord("0"), 9, 0).astype(np.uint8)
+    moments = octets.data(column)[edges[0] : edges[-1]].reshape(len(column), width)
+    # What is below "0" wraps round to more than 9.
+    return bool((moments - usual <= most).all())
 
 
 def _date(column: pa.StringArray, field: schemas.Field) -> pa.Array:
@@ -101,6 +119,12 @@ def _decimal(column: pa.Decimal128Array, field: schemas.Field) -> pa.Array:
     return column
 
 
+def _float(column: pa.DoubleArray, field: schemas.Field) -> pa.Array:
+    # The bulk reader refuses 1e400, but makes infinity of as large a number that is written out in digits.
+    require(pc.all(pc.is_finite(column)).as_py(), "no double holds it")
+    return column
+
+
 def _bytes(column: pa.StringArray, field: schemas.Field) -> pa.Array:
     values = [None if text is None else scalars.base64_bytes(text) for text in column.to_pylist()]
     octets = pa.array(values, pa.binary())
@@ -114,4 +138,5 @@ _CONVERTERS = {
     _Types.UUID: _uuid,
     _Types.BYTES: _bytes,
     _Types.DECIMAL: _decimal,
+    _Types.FLOAT64: _float,
 }

@@ -30,7 +30,7 @@ FILTERED: Final = 1
 OTHER_LANE: Final = 2
 """What COUNT says of a row that is not ours; 0 where it is."""
 
-_HOLE = re.compile(r"\{([^{}]*)\}")
+_MOST_TABLES = 1_024
 _REFUSED: Final = scope.Column(node={}, refused=True)
 
 
@@ -273,20 +273,28 @@ class _Compiler:
         told = self._told.table
         if told is None:
             return None
+        if told.most_tables > _MOST_TABLES:
+            message = f"could name {told.most_tables:,} tables; {_MOST_TABLES:,} at most"
+            self._problems.append(
+                errors.Problem(field=told.path, value=told.template, message=message, remedy="allow fewer values")
+            )
+            return None
         parts: list[str] = []
+        values: list[str] = []
         uses: list[str] = []
-        for index, piece in enumerate(_HOLE.split(told.template)):
+        for index, piece in enumerate(told.pieces):
             if index % 2 == 0:
                 parts.append(quoted(piece))
                 continue
             column = self._template_column(told, piece)
             if column is None:
                 continue
-            parts.append(f"CAST(({self._parser.write(column.node, self._internal)}) AS VARCHAR)")
+            values.append(f"CAST(({self._parser.write(column.node, self._internal)}) AS VARCHAR)")
+            parts.append(values[-1])
             uses += column.uses
-        allowed = ", ".join(quoted(table) for table in told.allowed) or "NULL"
-        name = " || ".join(parts)
-        sql = f"CASE WHEN ({name}) IN ({allowed}) THEN ({name}) ELSE {quoted(told.otherwise)} END"
+        allowed = ", ".join(quoted(value) for value in told.allowed) or "NULL"
+        fits = " AND ".join(f"{value} IN ({allowed})" for value in values) or "true"
+        sql = f"CASE WHEN {fits} THEN {' || '.join(parts)} ELSE {quoted(told.otherwise)} END"
         return Step(path=told.path, sql=sql, uses=tuple(dict.fromkeys(uses)))
 
     def _template_column(self, told: spec.TableTemplate, name: str) -> scope.Column | None:

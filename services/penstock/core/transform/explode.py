@@ -9,6 +9,7 @@ thousand items stays one megabyte. Flattening in the engine (UNNEST) costs the s
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from typing import Any, TypeAlias, cast
 
 import numpy as np
@@ -61,6 +62,23 @@ def explode(arrays: Any, when_empty: spec.WhenEmpty) -> Rows:
         items = items.take(pa.array(np.cumsum(~kept_empty) - 1, mask=kept_empty))
         index = pa.array(item, mask=kept_empty)
     return Rows(made=made, event=event, item=item, items=items, index=index)
+
+
+def only(rows: Rows, wanted: Sequence[Sequence[int]]) -> Rows:
+    """Of each event the rows of the items it names, under their old numbers; all of its rows where it names none."""
+    keep = np.ones(len(rows.event), dtype=bool)
+    for event, items in enumerate(wanted):
+        if items:
+            start, stop = np.searchsorted(rows.event, [event, event + 1])
+            keep[start:stop] = np.isin(rows.item[start:stop], np.asarray(items))
+    mask: Any = pa.array(keep)
+    return Rows(
+        made=np.bincount(rows.event[keep], minlength=len(rows.made)).astype(np.int64),
+        event=rows.event[keep],
+        item=rows.item[keep],
+        items=None if rows.items is None else rows.items.filter(mask),
+        index=None if rows.index is None else rows.index.filter(mask),
+    )
 
 
 def carried_type(kind: pa.DataType) -> pa.DataType:

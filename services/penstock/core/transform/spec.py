@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import enum
+import itertools
+import re
 
 import numpy as np
 import numpy.typing as npt
@@ -15,6 +17,8 @@ EVENT_COLUMN = "_event"
 """Hidden column: index of the event in the group the transform was given. int32, ascending."""
 ITEM_COLUMN = "_item"
 """Hidden column: index of the item in the event's exploded array, 0 without explode or for a kept empty. int32."""
+_HOLE = re.compile(r"\{([^{}]*)\}")
+
 TABLE_COLUMN = "_table"
 """Hidden column, only with a table template: the table this row goes to."""
 
@@ -62,12 +66,27 @@ class Output:
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class TableTemplate:
-    """`clicks_{region}` over output columns; a result outside `allowed` goes to `otherwise`."""
+    """`clicks_{region}` over output columns. A row with a value outside `allowed` between braces goes to `otherwise`."""
 
     template: str
     allowed: tuple[str, ...]
     otherwise: str
     path: str
+
+    @property
+    def pieces(self) -> list[str]:
+        """Fixed text at even places, columns at odd ones."""
+        return _HOLE.split(self.template)
+
+    @property
+    def most_tables(self) -> int:
+        """How many tables it can name, `otherwise` apart."""
+        return int(len(self.allowed) ** (len(self.pieces) // 2))
+
+    def tables(self) -> tuple[str, ...]:
+        """Every table it can name, `otherwise` first."""
+        choices = [self.allowed if place % 2 else (piece,) for place, piece in enumerate(self.pieces)]
+        return tuple(dict.fromkeys([self.otherwise, *map("".join, itertools.product(*choices))]))
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)

@@ -54,9 +54,12 @@ class Transform:
         if self._queries:
             self._queries.close()
 
-    def run(self, events: pa.Table) -> spec.Transformed:
-        """The rows of a group of events: `input_columns` and EVENT_COLUMN (0, 1, 2 …), in as many chunks as there are blocks."""
-        group = _Group(self._plan, events)
+    def run(self, events: pa.Table, items: Sequence[Sequence[int]] | None = None) -> spec.Transformed:
+        """The rows of a group of events: `input_columns` and EVENT_COLUMN (0, 1, 2 …), in as many chunks as there are blocks.
+
+        With `items`, of each event only the rows of the items it names, which keep their numbers; none named means all.
+        """
+        group = _Group(self._plan, events, items)
         answers, failed = self._queries.run(group.engine_table()) if self._queries else ([], [])
         chosen = _Chosen.of(answers, group.count, self._plan) if self._queries else _Chosen(rows=None, result=None)
         return spec.Transformed(
@@ -97,10 +100,11 @@ class Transform:
 class _Group:
     """A group of events and the rows they make before the query."""
 
-    def __init__(self, plan: compiler.Plan, events: pa.Table) -> None:
+    def __init__(self, plan: compiler.Plan, events: pa.Table, items: Sequence[Sequence[int]] | None) -> None:
         self._plan = plan
         self._events = _conformed(events, plan)
-        self.rows = self._exploded(len(events))
+        rows = self._exploded(len(events))
+        self.rows = rows if items is None else explode.only(rows, items)
         self.count = len(self.rows.event)
 
     def _exploded(self, events: int) -> explode.Rows:

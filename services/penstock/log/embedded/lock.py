@@ -23,7 +23,7 @@ class WriterLock:
     def acquire(cls, path: pathlib.Path) -> WriterLock:
         """Take the lock of the log at `path`, or raise LogLockedError, which names the holder."""
         lock_path = path.with_name(f"{path.name}.lock")
-        descriptor = os.open(lock_path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        descriptor = os.open(lock_path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

@@ -191,6 +191,8 @@ def _connect(path: pathlib.Path, mode: str) -> sqlite3.Connection:
 
 
 def _build(path: pathlib.Path, identity: Identity) -> None:
+    # Events are for this user's eyes, whoever may enter the directory; SQLite gives its journal the same permissions.
+    os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
     with contextlib.closing(_connect(path, "rwc")) as connection:
         connection.execute(f"PRAGMA page_size = {_PAGE_BYTES}")
         connection.execute("PRAGMA auto_vacuum = INCREMENTAL")

@@ -10,9 +10,9 @@ import asyncio
 import contextlib
 import dataclasses
 import ssl
+import urllib.parse
 
 import aiohttp
-import yarl
 
 from penstock.sinks import port, tables
 from penstock.sinks.http import answers
@@ -23,6 +23,17 @@ _BODY_BYTES = 8 * 1024
 _BODY_SECONDS = 1.0
 # Servers commonly close what is idle for 5 s; a request that meets the close looks like one whose answer was lost.
 _IDLE_SECONDS = 4.0
+
+# The first that fits; all of them are outages.
+_CODES: tuple[tuple[type[Exception], str], ...] = (
+    (aiohttp.ClientSSLError, "TLS"),
+    (ssl.SSLError, "TLS"),
+    (aiohttp.ClientConnectorError, "UNREACHABLE"),
+    (aiohttp.ConnectionTimeoutError, "UNREACHABLE"),
+    (aiohttp.ClientResponseError, "BAD_ANSWER"),
+    (aiohttp.ClientPayloadError, "BAD_ANSWER"),
+    (Exception, "NO_ANSWER"),
+)
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,7 +63,7 @@ class Client:
         try:
             async with self._session.request(
                 request.method,
-                yarl.URL(request.url),
+                request.url,
                 data=request.body,
                 headers=request.headers.fields,
                 allow_redirects=False,
@@ -62,11 +73,14 @@ class Client:
                 text = answers.quoted(body.decode("utf-8", "replace"), secrets)
                 return answers.Answer(place=at, status=response.status, headers=response.headers, body=text)
         except (aiohttp.InvalidURL, aiohttp.NonHttpUrlClientError) as error:
-            raise tables.misconfigured("URL", f"{at} is no address a request can go to", "check http.url") from error
-        except TimeoutError as error:
-            raise timed_out(at, request.seconds) from error
+            raise _impossible(at, "no request can go to this address") from error
         except (aiohttp.ClientError, OSError) as error:
-            raise _unanswered(at, error, answers.quoted(str(error), [*secrets, request.url])) from error
+            if isinstance(error, TimeoutError) and not isinstance(error, aiohttp.ConnectionTimeoutError):
+                raise timed_out(at, request.seconds) from error
+            raise _unanswered(at, error, answers.quoted(_words(error), [*secrets, request.url])) from error
+        except ValueError as error:
+            # A port that can't be, or credentials both in the address and in a header.
+            raise _impossible(at, answers.quoted(str(error), [*secrets, request.url])) from error
 
     async def close(self) -> None:
         await self._session.close()
@@ -75,9 +89,10 @@ class Client:
 def place(url: str) -> str:
     """Scheme, host and port of `url`, for messages."""
     try:
-        return str(yarl.URL(url).origin())
+        parts = urllib.parse.urlsplit(url)
     except ValueError:
         return "http.url"
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"
 
 
 def timed_out(at: str, seconds: float) -> port.SinkError:
@@ -100,8 +115,19 @@ async def _beginning(response: aiohttp.ClientResponse) -> bytes:
     return bytes(found)
 
 
+def _impossible(at: str, why: str) -> port.SinkError:
+    return tables.misconfigured("URL", f"{at}: {why}", "check http.url and http.headers")
+
+
 def _unanswered(at: str, error: Exception, said: str) -> port.SinkError:
-    code = "UNREACHABLE" if isinstance(error, aiohttp.ClientConnectorError) else "NO_ANSWER"
-    if isinstance(error, ssl.SSLError | aiohttp.ClientSSLError):
-        code = "TLS"
+    code = next(code for kind, code in _CODES if isinstance(error, kind))
     return tables.unavailable(code, f"{at}: {type(error).__name__}: {said}".removesuffix(": "))
+
+
+def _words(error: Exception) -> str:
+    """What the client says of it, without the address."""
+    if isinstance(error, aiohttp.ClientResponseError):
+        return error.message
+    if isinstance(error, aiohttp.ConnectionTimeoutError):
+        return f"no connection within {_CONNECT_SECONDS:.0f} s"
+    return str(error)

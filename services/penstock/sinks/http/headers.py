@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
-
-import multidict
+from collections.abc import Callable, Mapping, Sequence
 
 from penstock.sinks import port, tables
 
@@ -26,16 +24,19 @@ class Header:
 class Prepared:
     """The headers of one write, and the values among them that no message may hold."""
 
-    fields: multidict.CIMultiDict[str]
+    fields: Mapping[str, str]
     secrets: Sequence[str]
+
+    def having(self, name: str, value: str) -> Prepared:
+        """The same with this one header, whatever it was before and however its name was spelt."""
+        others = {known: held for known, held in self.fields.items() if known.lower() != name.lower()}
+        return dataclasses.replace(self, fields={**others, name: value})
 
 
 def prepare(headers: Sequence[Header], *, content_type: str) -> Prepared:
     """Raises SinkError (config) for a header that can't be sent; the message never holds its value."""
-    fields = multidict.CIMultiDict(
-        {"User-Agent": "penstock", "Accept": "*/*", "Accept-Encoding": "identity", "Content-Type": content_type}
-    )
-    secrets = []
+    own = {"User-Agent": "penstock", "Accept": "*/*", "Accept-Encoding": "identity", "Content-Type": content_type}
+    prepared = Prepared(fields=own, secrets=())
     for header in headers:
         if header.name.lower() in _FRAMING:
             raise _unsendable(header.name, "is set by the client itself", "remove it from http.headers")
@@ -44,10 +45,10 @@ def prepare(headers: Sequence[Header], *, content_type: str) -> Prepared:
             raise _unsendable(
                 header.name, "has a line break or another control character in its value", "take it out of the value"
             )
-        fields[header.name] = value
+        prepared = prepared.having(header.name, value)
         if header.secret:
-            secrets.append(value)
-    return Prepared(fields=fields, secrets=secrets)
+            prepared = dataclasses.replace(prepared, secrets=(*prepared.secrets, value))
+    return prepared
 
 
 def _unsendable(name: str, why: str, remedy: str) -> port.SinkError:

@@ -22,7 +22,7 @@ async def send(rows: int, attempt: Attempt, *, requests: int = 64) -> delivery.W
     else the answer is what has been settled, and the error is met again with the rows that are left. Halving comes to a
     single row within 33 requests, so each call settles a row or raises.
     """
-    waiting = [delivery.Stretch(0, rows)]
+    waiting = [delivery.Stretch(0, rows)] if rows else []
     written: list[delivery.Stretch] = []
     rejected: list[results.RejectedRow] = []
     for _ in range(requests):

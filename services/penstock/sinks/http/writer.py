@@ -16,7 +16,7 @@ from collections.abc import Callable, Sequence
 import pyarrow as pa
 
 from penstock.core import addresses, delivery
-from penstock.sinks import json_rows, port, tables
+from penstock.sinks import json_rows, tables
 from penstock.sinks.http import answers, client, headers, search
 
 # Of the time a write may take: what was settled is answered before the lane gives up on the whole.
@@ -118,9 +118,7 @@ class HttpWriter:
         except (pa.ArrowException, ValueError, OverflowError) as error:
             return answers.Refusal(code="NOT_JSON", message=answers.quoted(str(error), ()))
         if endpoint.idempotency_header:
-            fields = prepared.fields.copy()
-            fields[endpoint.idempotency_header] = _key(batch, body)
-            prepared = dataclasses.replace(prepared, fields=fields)
+            prepared = prepared.having(endpoint.idempotency_header, _key(batch, body))
         request = client.Request(method=endpoint.method, url=endpoint.url, headers=prepared, body=body, seconds=seconds)
         return answers.refusal(await self._opened().send(request), endpoint.codes, self._now())
 

@@ -74,3 +74,12 @@ def test_rows_are_counted_by_block_and_found_by_address():
     assert whole.places([1, 2]) == [addresses.Position(7, 0, 1), addresses.Position(7, 2, 0)]
     assert whole.at({addresses.Position(7, 2, 0)}).tolist() == [False, False, True]
     assert whole.where(np.array([True, False, True])).range == whole.range
+
+
+def test_parts_share_the_bytes_of_the_whole():
+    """Catches bytes that are counted twice after a cut, or lost: the memory bound would drift."""
+    whole = making.chunk(7, [2, 3, 1])
+    head, rest = whole.cut(5)
+    assert rest is not None
+    assert head.bytes + rest.bytes == whole.bytes
+    assert head.bytes > rest.bytes > 0

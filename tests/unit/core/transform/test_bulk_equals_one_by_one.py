@@ -86,7 +86,7 @@ def compiled(shape):
             when_null=shape.filter or spec.WhenNull.KEEP,
             select=tuple(select),
             when=expression("thing <> 'b'") if shape.when else None,
-            table=spec.TableTemplate(template="t_{region}", allowed=("t_a", "t_b"), otherwise="rest", path="p")
+            table=spec.TableTemplate(template="t_{region}", allowed=("a", "b"), otherwise="rest", path="p")
             if shape.when
             else None,
         )

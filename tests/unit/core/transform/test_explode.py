@@ -75,3 +75,22 @@ def test_a_struct_is_carried_in_a_list_of_one():
     carried = explode.carry(column, pa.array([0, 1, 1], pa.int32()))
     assert carried.type == explode.carried_type(column.type)
     assert carried.to_pylist() == [[{"x": 1}], [None], [None]]
+
+
+@pytest.mark.parametrize("when_empty", [KEEP, SKIP])
+def test_chosen_items_keep_their_numbers_and_events_that_choose_none_keep_all(when_empty):
+    """Catches items that are numbered anew, and the items of the next event taken for this one's."""
+    arrays = pa.array([[7, 8, 9], [1, 2], None, [4, 5]], pa.list_(pa.int64()))
+    rows = explode.only(explode.explode(arrays, when_empty), [(2,), (), (), (0, 1)])
+    empty = [2] if when_empty is KEEP else []
+    assert rows.event.tolist() == [0, 1, 1, *empty, 3, 3]
+    assert rows.item.tolist() == [2, 0, 1, *[0 for _ in empty], 0, 1]
+    assert rows.items.to_pylist() == [9, 1, 2, *[None for _ in empty], 4, 5]
+    assert rows.index.to_pylist() == [2, 0, 1, *[None for _ in empty], 0, 1]
+    assert rows.made.tolist() == [1, 2, len(empty), 2]
+
+
+def test_an_item_that_is_not_there_makes_no_row():
+    """Catches an ordinal that reaches into the next event."""
+    assert explode.only(explode.explode(ARRAYS, KEEP), [(2,), (1,), (0,), (0,)]).made.tolist() == [0, 0, 1, 1]
+    assert explode.only(explode.one_each(2), [(0,), (1,)]).made.tolist() == [1, 0]

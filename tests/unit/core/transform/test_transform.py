@@ -119,11 +119,18 @@ def test_whole_number_sums_are_written_in_64_bits():
 
 def test_a_table_outside_the_allowed_ones_becomes_the_other():
     """Catches a template that writes wherever an event says."""
-    table = spec.TableTemplate(template="it's_{id}_{n}", allowed=("it's_a_1", "it's_b_2"), otherwise="re'st", path="p")
+    table = spec.TableTemplate(template="it's_{id}_{n}", allowed=("a", "1"), otherwise="re'st", path="p")
     known = made_of(output("n"), output("id", route_only=True), table=table)
     made = run(known, [{"id": "a", "n": 1}, {"id": "a", "n": 2}, {"id": "b", "n": 2}, {"id": None, "n": 1}, {"id": "x'; DROP"}])
-    assert made.rows.column("_table").to_pylist() == ["it's_a_1", "re'st", "it's_b_2", "re'st", "re'st"]
+    assert made.rows.column("_table").to_pylist() == ["it's_a_1", "re'st", "re'st", "re'st", "re'st"]
     assert made.rows.column_names == ["_event", "_item", "_table", "n"]
+
+
+def test_a_template_knows_all_its_tables_before_the_first_row():
+    """Catches a table that is missing when its first row comes."""
+    table = spec.TableTemplate(template="{kind}_in_{region}", allowed=("a", "b"), otherwise="rest", path="p")
+    assert table.tables() == ("rest", "a_in_a", "a_in_b", "b_in_a", "b_in_b")
+    assert table.most_tables == 4
 
 
 def test_a_group_without_events_gives_no_rows_of_the_right_columns():

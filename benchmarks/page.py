@@ -1,0 +1,98 @@
+"""Rewriting the tables of docs/performance.md: `python -m benchmarks.page` after `make bench`.
+
+The results are copied beside this file, so that the page and the figures it quotes are committed together.
+"""
+
+from __future__ import annotations
+
+import json
+import pathlib
+import shutil
+import sys
+from typing import Any
+
+RESULTS = pathlib.Path(__file__).with_name("results.json")
+PAGE = pathlib.Path(__file__).parents[1] / "docs" / "performance.md"
+_BEGIN, _END = "<!-- begin: python -m benchmarks.page -->", "<!-- end -->"
+
+
+class NoTableError(Exception):
+    """The page has no place for the tables."""
+
+
+def rewritten(page: str, results: dict[str, Any]) -> str:
+    """The page with the tables of these results. Raises NoTableError."""
+    before, begin, rest = page.partition(_BEGIN)
+    _, end, after = rest.partition(_END)
+    if not begin or not end:
+        raise NoTableError(f'{PAGE.name} needs a line "{_BEGIN}" and one "{_END}"')
+    return f"{before}{begin}\n{tables(results)}\n{end}{after}"
+
+
+def tables(results: dict[str, Any]) -> str:
+    """The figures, and where they were measured."""
+    lines = ["| case | CPU µs | range | reference µs | ratio | target | |", "|---|---|---|---|---|---|---|"]
+    lines += [_row(case) for case in results["cases"]]
+    lines += ["", "What each case does:", ""]
+    lines += [f"- `{case['name']}`, per {case['unit']}: {case['says']}.{_further(case)}" for case in results["cases"]]
+    missed = [case for case in results["cases"] if case["misses"]]
+    if missed:
+        lines += ["", "Missed:", ""]
+        lines += [f"- `{case['name']}`: {case['misses']}." for case in missed]
+    return "\n".join([*lines, "", _where(results["environment"])])
+
+
+def _row(case: dict[str, Any]) -> str:
+    low, high = case["range"]["cpu_us_per_event"]
+    met = {True: "met", False: "**missed**", None: ""}[case["meets_target"]]
+    cells = [
+        f"`{case['name']}`",
+        f"{case['cpu_us_per_event']:.3f}",
+        f"{low:.3f} – {high:.3f}",
+        f"{case['reference_cpu_us_per_event']:.3f}",
+        f"{case['ratio']:.2f}×",
+        case["target"],
+        met,
+    ]
+    return f"| {' | '.join(cells)} |"
+
+
+def _further(case: dict[str, Any]) -> str:
+    told = ", ".join(f"{name.replace('_', ' ')} {_short(value)}" for name, value in case["extra"].items())
+    return f" ({told})" if told else ""
+
+
+def _short(value: Any) -> str:
+    if isinstance(value, list):
+        return " and ".join(map(_short, value))
+    return f"{value:,.2f}" if isinstance(value, float) else f"{value:,}"
+
+
+def _where(told: dict[str, Any]) -> str:
+    packages = ", ".join(f"{name} {version}" for name, version in told["packages"].items())
+    loads = " / ".join(f"{load:g}" for load in told["load_before"]), " / ".join(f"{load:g}" for load in told["load_after"])
+    return (
+        f"Measured {told['date']} at commit {told['commit']} on {told['processor']}, {told['cores']} cores, "
+        f"{told['memory_gib']} GiB, {told['system']}; Python {told['python']}, {packages}; median of {told['rounds']} rounds; "
+        f"load average before {loads[0]}, after {loads[1]}."
+    )
+
+
+def main() -> int:
+    """Take over the last results, or say that there are none."""
+    latest = pathlib.Path("build/bench/results.json")
+    if not latest.exists():
+        print(f"{latest} is not there: run make bench first", file=sys.stderr)
+        return 2
+    results = json.loads(latest.read_text())
+    if results["environment"]["quick"]:
+        print(f"{latest} is of a smoke run, whose figures mean nothing: run make bench first", file=sys.stderr)
+        return 2
+    shutil.copy(latest, RESULTS)
+    PAGE.write_text(rewritten(PAGE.read_text(), results))
+    print(f"wrote {PAGE.name} and {RESULTS.name}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

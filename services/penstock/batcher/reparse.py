@@ -1,0 +1,149 @@
+"""Letters of a replay log as a group of events: their original bytes parsed again with the schema of today.
+
+A letter here is a block of one event. Runs on the lane's worker thread, in bulk where the letters allow it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+
+import numpy as np
+import pyarrow as pa
+
+from penstock.batcher import letters, prepare
+from penstock.batcher import settings as lane_settings
+from penstock.core import addresses, blocks, deadletters, markers, parse, schema
+from penstock.core.batching import chunks
+from penstock.log import port
+
+_NO_BOUND_BYTES = 2**62
+"""Every event was admitted once; what the door takes today is not asked again."""
+
+_Indexed = tuple[list[int], pa.RecordBatch]
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Replay:
+    """One record of a replay log. `seen`: the same attempt of the same letter stood in the log before."""
+
+    record: port.Record
+    letter: deadletters.DeadLetter
+    seen: bool
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Reparsed:
+    """The events that go on, as a group; a letter for each event that does not, by its offset in the replay log."""
+
+    group: prepare.Group
+    refused: Sequence[letters.Failed]
+
+
+class Reparser:
+    """Not thread-safe: used from the lane's one worker thread."""
+
+    def __init__(self, settings: lane_settings.LaneSettings, log_id: str, preparer: prepare.Preparer) -> None:
+        self._settings, self._preparer = settings, preparer
+        self._log_id = markers.replay_log_id(log_id, settings.sink)
+        declared = settings.event_schema
+        # What came in as columns was rendered under the columns' own names, whatever their path in a document is.
+        named = dataclasses.replace(declared, fields=tuple(dataclasses.replace(field, path="") for field in declared.fields))
+        self._parsers = {
+            deadletters.OriginalFormat.JSON: parse.EventParser(declared, _NO_BOUND_BYTES),
+            deadletters.OriginalFormat.ARROW: parse.EventParser(named, _NO_BOUND_BYTES),
+        }
+        self._fingerprint = schema.fingerprint(declared)
+
+    def read(self, partition: int, replays: Sequence[Replay]) -> Reparsed:
+        """Consecutive records of one partition, in offset order; at least one."""
+        events, refused = self._parsed(replays)
+        places, table, lengths = self._table(replays, events)
+        for at, length in zip(places, lengths, strict=True):
+            if problem := self._problem(replays[at], length):
+                refused[at] = problem
+        going_on = [at for at in places if at not in refused]
+        kept = [row for row, at in enumerate(places) if at not in refused]
+        offsets = np.array([replays[at].record.offset for at in going_on], dtype=np.int64)
+        group = prepare.Group(
+            log_id=self._log_id,
+            partition=partition,
+            blocks=[self._verdict(replay, at in refused) for at, replay in enumerate(replays)],
+            events=chunks.Events(offsets=offsets, ordinals=np.zeros(len(offsets), dtype=np.int64)),
+            table=table.take(pa.array(kept, pa.int64())),
+            lengths=np.array([len(replays[places[row]].letter.items) or lengths[row] for row in kept], dtype=np.int64),
+            items=[replays[at].letter.items for at in going_on],
+        )
+        return Reparsed(group=group, refused=[refused[at] for at in sorted(refused)])
+
+    def _parsed(self, replays: Sequence[Replay]) -> tuple[list[_Indexed], dict[int, letters.Failed]]:
+        """Per format the places of the letters that could be read, with their columns; and why the others could not."""
+        events: list[_Indexed] = []
+        refused: dict[int, letters.Failed] = {}
+        for form, parser in self._parsers.items():
+            mine = [at for at, one in enumerate(replays) if one.letter.original_format is form and not one.seen]
+            if not mine:
+                continue
+            parsed = parser.parse([replays[at].letter.original for at in mine])
+            events.append(([mine[index] for index in parsed.accepted.tolist()], parsed.batch))
+            for why in parsed.rejected:
+                refused[mine[why.index]] = _unread(replays[mine[why.index]], why)
+        return events, refused
+
+    def _table(self, replays: Sequence[Replay], events: Sequence[_Indexed]) -> tuple[list[int], pa.Table, list[int]]:
+        """Places in the order of the log, the columns of the events there, and the rows each of them makes."""
+        if not events:
+            return [], pa.table({}), []
+        batches = []
+        for places, batch in events:
+            received = [replays[at].letter.received_at_microseconds for at in places]
+            stamps = pa.array(received, pa.timestamp("us", tz="UTC"))
+            batches.append(self._preparer.wanted(batch.append_column(pa.field(blocks.RECEIVED_AT, stamps.type), stamps)))
+        found = [at for places, _ in events for at in places]
+        order = np.argsort(np.array(found, dtype=np.int64))
+        lengths = np.concatenate([self._preparer.lengths(batch) for batch in batches])
+        table = pa.Table.from_batches(batches).take(pa.array(order))
+        return [found[at] for at in order], table, lengths[order].tolist()
+
+    def _problem(self, replay: Replay, length: int) -> letters.Failed | None:
+        """Why an event that could be read makes none of the rows it should."""
+        if gone := [item for item in replay.letter.items if item >= length]:
+            shown = ", ".join(map(str, gone))
+            return _failed(
+                replay,
+                deadletters.Category.TRANSFORM_FAILED,
+                "ItemGone",
+                f"the transform of revision {self._settings.revision} makes {length:,} rows of this event and no item {shown}; "
+                "discard the letter, or restore the explode it was made under",
+            )
+        if not replay.letter.items and length > self._settings.event_rows:
+            message = f"the event makes more than {self._settings.event_rows:,} rows; send smaller arrays"
+            return _failed(replay, deadletters.Category.TOO_LARGE, "TooManyRows", message)
+        return None
+
+    def _verdict(self, replay: Replay, refused: bool) -> prepare.BlockVerdict:
+        """The books know a replayed letter as a block of one event; one that was seen before as its duplicate."""
+        record = replay.record
+        return prepare.BlockVerdict(
+            offset=record.offset,
+            append_time_microseconds=record.append_time_microseconds,
+            producer=record.producer,
+            sequence=record.sequence,
+            schema_fingerprint=self._fingerprint,
+            events=1,
+            duplicates=int(replay.seen),
+            too_large=(0,) if refused else (),
+        )
+
+
+def _unread(replay: Replay, why: parse.Rejection) -> letters.Failed:
+    where = f"{why.field}: " if why.field else ""
+    category = deadletters.Category(why.code.value)
+    return _failed(replay, category, why.code.value, f"{where}{why.reason}; {why.remedy}", stage="parse")
+
+
+def _failed(
+    replay: Replay, category: deadletters.Category, code: str, message: str, *, stage: str = "transform"
+) -> letters.Failed:
+    place = addresses.Position(replay.record.offset)
+    return letters.Failed(place=place, item=None, category=category, stage=stage, code=code, message=message)

@@ -1,0 +1,189 @@
+"""A lane's second way in: its replay log, read beside the main log by the same group.
+
+The lane's circuit, store, transform and worker are shared; batches, positions and books are its own, so a replay neither
+enters the main ledger nor any latency figure. A replayed row keeps its first address for a second letter, while what has
+landed is remembered under the replay log's own identity.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import collections
+import dataclasses
+import time
+from collections.abc import Mapping, Sequence
+from concurrent import futures
+
+from penstock.batcher import accounts, dispatch, feed, landing, letters, prepare, reader, reparse, second_letters, sink_client
+from penstock.batcher import settings as lane_settings
+from penstock.core import addresses, breaker, deadletters, ledger, markers, results
+from penstock.log import port
+
+_POLL_SECONDS = 1.0
+_HEADER_PAGE = 256
+_MEMORY_SHARE = 8
+"""Replays may hold this part of what the lane may."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Shared:
+    """What the lane's two ways in have in common."""
+
+    client: sink_client.SinkClient
+    circuit: breaker.Breaker
+    letter_writer: letters.LetterWriter
+    lander: landing.Lander
+    preparer: prepare.Preparer
+    worker: futures.Executor
+
+
+class Replays:
+    """An `AssignmentListener` and the loops that read and land. Used from the lane's event loop only."""
+
+    def __init__(self, settings: lane_settings.LaneSettings, log: port.EventLog, shared: Shared) -> None:
+        told = dataclasses.replace(
+            settings, deduplicate=None, send_when_idle=True, memory_bytes=settings.memory_bytes // _MEMORY_SHARE
+        )
+        self._settings, self._log, self._shared = told, log, shared
+        self._topic = port.replay_topic(settings.sink)
+        self.accounts = accounts.LaneAccounts(markers.replay_log_id(log.log_id, settings.sink))
+        self._letters = second_letters.SecondLetters(told, log, shared.letter_writer)
+        self._lander = landing.Lander(told, shared.client, self._letters, shared.circuit, self.accounts, beside=shared.lander)
+        self.dispatcher = dispatch.Dispatcher(told, self._lander, shared.circuit, counts_latency=False)
+        self.dispatcher.bound(1)
+        self._feed = feed.Feed(
+            told, shared.preparer, shared.worker, self.accounts, self.dispatcher, self._letters, transformed=lambda _: None
+        )
+        self._reparser = reparse.Reparser(told, log.log_id, shared.preparer)
+        self._seen: dict[int, set[tuple[str, int]]] = {}
+        self._second: dict[int, dict[_Attempt, set[int]]] = {}
+        self._committed: dict[int, port.Commit] = {}
+        self._running = asyncio.Event()
+        self._running.set()
+        self._assigned = False
+
+    @property
+    def failure(self) -> results.Failure | None:
+        """Why no replay can land until a person acts."""
+        return self._lander.failure
+
+    async def join(self) -> None:
+        """Join the log. Raises LogError."""
+        self._subscription = await self._log.subscribe(self._topic, self._settings.lane, self)
+
+    def pause(self) -> None:
+        self._running.clear()
+        self.dispatcher.pause()
+
+    def resume(self) -> None:
+        self._running.set()
+        self.dispatcher.resume()
+
+    async def is_drained(self) -> bool:
+        """Whether everything in the replay log is finished."""
+        for partition, (offset, _) in self.accounts.commits().items():
+            if (await self._log.bounds(self._topic, partition)).end > offset:
+                return False
+        return self._assigned and not self.accounts.open_blocks
+
+    async def commit(self) -> None:
+        """Make what is finished durable."""
+        wanted = {
+            partition: port.Commit(offset=offset, metadata=ledger.to_metadata(metadata))
+            for partition, (offset, metadata) in self.accounts.commits().items()
+        }
+        changed = {partition: commit for partition, commit in wanted.items() if self._committed.get(partition) != commit}
+        if changed:
+            await self._subscription.commit(changed)
+            self._committed |= changed
+
+    async def close(self) -> None:
+        """After the loops have ended. What is unfinished is read again."""
+        await self.dispatcher.close()
+        await self.commit()
+        await self._subscription.close()
+
+    # -- assignment
+
+    async def on_assigned(self, commits: Mapping[int, port.Commit | None]) -> None:
+        for partition, commit in commits.items():
+            start = (await self._log.bounds(self._topic, partition)).start
+            metadata = ledger.from_metadata(commit.metadata) if commit else ledger.LaneMetadata(start_offset=start)
+            offset = commit.offset if commit else start
+            self._seen[partition] = await self._seen_below(partition, offset)
+            self._second[partition] = await self._second_since(partition, offset)
+            self.accounts.open(partition, accounts.PartitionAccounts(offset, metadata), known_letters=set())
+        self._assigned = True
+
+    async def on_revoked(self, partitions: Sequence[int]) -> None:
+        for partition in partitions:
+            self.dispatcher.drop(partition)
+            self.accounts.close(partition)
+
+    async def _seen_below(self, partition: int, offset: int) -> set[tuple[str, int]]:
+        """What stood in the replay log before `offset`: a pure function of the log, like a duplicate's verdict."""
+        seen: set[tuple[str, int]] = set()
+        before = offset
+        while page := await self._log.headers(self._topic, partition, before, limit=_HEADER_PAGE):
+            found = (deadletters.decode(b"", record.headers) for record in page)
+            seen.update((letter.id, letter.attempt) for letter in found)
+            before = page[-1].offset
+        return seen
+
+    async def _second_since(self, partition: int, offset: int) -> dict[_Attempt, set[int]]:
+        """Items of second letters that a process before this one may have written for replays at or after `offset`."""
+        items: dict[_Attempt, set[int]] = collections.defaultdict(set)
+        unfinished = await self._log.read(self._topic, partition, offset, max_bytes=1)
+        if unfinished:
+            async for letter in self._shared.letter_writer.since(partition, unfinished[0].append_time_microseconds):
+                items[_attempt(letter)].update(letter.items)
+        return items
+
+    # -- reading
+
+    async def run(self) -> None:
+        """Read until cancelled. Raises LogError, DeadLetterError for a record that no release up to this one wrote."""
+        while True:
+            await self._running.wait()
+            await self.dispatcher.room()
+            for partition, records in reader.by_partition(await self._poll()):
+                await self._take(partition, records)
+
+    async def _poll(self) -> Sequence[port.Record]:
+        records = await self._subscription.poll(max_bytes=self._settings.poll_bytes, timeout_seconds=0.0)
+        if not records:
+            self.dispatcher.nothing_unread = True
+            self.dispatcher.wake()
+            records = await self._subscription.poll(max_bytes=self._settings.poll_bytes, timeout_seconds=_POLL_SECONDS)
+        if records:
+            self.dispatcher.nothing_unread = False
+        return records
+
+    async def _take(self, partition: int, records: Sequence[port.Record]) -> None:
+        taken = [self._replay(partition, record) for record in records]
+        read = await self._feed.on_worker(self._reparser.read, partition, taken)
+        books = self.accounts[partition]
+        for verdict in read.group.blocks:
+            books.started(verdict, lost=0)
+        if read.refused:
+            await self._letters.write(partition, read.refused)
+        for unit in read.refused:
+            books.events_dead_lettered(unit.place.offset, 1)
+        await self._feed.take(read.group, born=time.monotonic())
+
+    def _replay(self, partition: int, record: port.Record) -> reparse.Replay:
+        letter = deadletters.decode(record.value, record.headers)
+        key = (letter.id, letter.attempt)
+        seen = key in self._seen[partition]
+        self._seen[partition].add(key)
+        again = self._second[partition].get(_attempt(letter, letter.attempt + 1), ())
+        self.accounts.known_letters(partition).update(addresses.Position(record.offset, 0, item) for item in again)
+        return reparse.Replay(record=record, letter=letter, seen=seen)
+
+
+_Attempt = tuple[str, int, int, int]
+"""Log id, offset, ordinal and attempt of a letter."""
+
+
+def _attempt(letter: deadletters.DeadLetter, attempt: int | None = None) -> _Attempt:
+    return letter.log_id, letter.offset, letter.ordinal, letter.attempt if attempt is None else attempt

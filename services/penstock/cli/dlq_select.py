@@ -1,0 +1,106 @@
+"""Which dead letters a command means: the options that all of them share, and the log they are read from."""
+
+from __future__ import annotations
+
+import asyncio
+import datetime
+import functools
+import pathlib
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any, TypeVar
+
+import click
+
+from penstock.cli import control, exits
+from penstock.core import deadletters, selection
+from penstock.log import port
+from penstock.log.embedded import front as embedded
+
+_CATEGORIES = [category.value for category in deadletters.Category]
+
+_Result = TypeVar("_Result")
+
+
+class Time(click.ParamType[int]):
+    """`90s`, `15m`, `2h`, `3d` ago, or an ISO 8601 time (UTC where it names no zone); microseconds since the epoch."""
+
+    name = "TIME"
+    _SECONDS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}  # noqa: RUF012 - never written
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        number, unit = value[:-1], value[-1:]
+        if number.isdecimal() and unit in self._SECONDS:
+            ago = datetime.timedelta(seconds=int(number) * self._SECONDS[unit])
+            return int((datetime.datetime.now(datetime.UTC) - ago).timestamp() * 1_000_000)
+        try:
+            time = datetime.datetime.fromisoformat(value)
+        except ValueError:
+            self.fail(f'"{value}" is no time: write 90s, 15m, 2h or 3d for so long ago, or 2026-01-31T08:00:00Z', param, ctx)
+        zoned = time if time.tzinfo else time.replace(tzinfo=datetime.UTC)
+        return int(zoned.timestamp() * 1_000_000)
+
+
+data = click.option(
+    "--data", type=click.Path(path_type=pathlib.Path), help="Data directory.  [default: the only one in ./.penstock]"
+)
+
+_OPTIONS = (
+    click.option(
+        "--category", multiple=True, type=click.Choice(_CATEGORIES, case_sensitive=False), help="Only these categories."
+    ),
+    click.option("--sink", multiple=True, help="Only letters of these sinks."),
+    click.option("--expression", multiple=True, help="Only failures of these expressions, as `ls` names them."),
+    click.option("--fingerprint", multiple=True, help="Only these causes, as `analyse` names them; a beginning will do."),
+    click.option("--since", type=Time(), help="Only failures since: 90s, 15m, 2h, 3d ago, or an ISO 8601 time."),
+    click.option("--until", type=Time(), help="Only failures before that time."),
+)
+
+
+def options(command: Callable[..., _Result]) -> Callable[..., _Result]:
+    """The options that narrow; the command gets them as one argument, `filters`."""
+
+    @functools.wraps(command)
+    def gathered(
+        *,
+        category: tuple[str, ...],
+        sink: tuple[str, ...],
+        expression: tuple[str, ...],
+        fingerprint: tuple[str, ...],
+        since: int | None,
+        until: int | None,
+        **others: Any,
+    ) -> _Result:
+        filters = selection.Filters(
+            categories=frozenset(category),
+            sinks=frozenset(sink),
+            expressions=frozenset(expression),
+            fingerprints=frozenset(wanted.lower() for wanted in fingerprint),
+            since_microseconds=since or 0,
+            until_microseconds=until,
+        )
+        return command(filters=filters, **others)
+
+    for option in reversed(_OPTIONS):
+        gathered = option(gathered)
+    return gathered
+
+
+def with_log(path: pathlib.Path | None, use: Callable[[port.EventLog], Awaitable[_Result]]) -> _Result:
+    """What `use` makes of the log, which is opened beside whoever writes it."""
+    found = control.find(path).log_path
+
+    async def opened() -> _Result:
+        log = await embedded.EmbeddedLog.open(found, read_only=True)
+        try:
+            return await use(log)
+        finally:
+            await log.close()
+
+    return _run(opened())
+
+
+def _run(work: Coroutine[Any, Any, _Result]) -> _Result:
+    try:
+        return asyncio.run(work)
+    except port.LogError as error:
+        raise exits.Unreachable(str(error)) from error

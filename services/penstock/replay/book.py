@@ -1,0 +1,108 @@
+"""The dead-letter topic as a book: its letters and markers, read from records' headers alone.
+
+Two passes, so that memory follows the markers and the ids and not the letters: first every marker, then the letters newest
+first, each once.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import AsyncIterator
+
+from penstock.core import deadletters, markers, selection
+from penstock.log import port
+
+_PAGE_RECORDS = 1_000
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Found:
+    """A letter without its original, and the record that holds it."""
+
+    letter: deadletters.DeadLetter
+    state: selection.State
+    partition: int
+    offset: int
+
+
+class Book:
+    """What stood in the dead-letter topic, and how far the lanes were, when it was opened."""
+
+    def __init__(self, log: port.EventLog, marks: selection.Marks, max_replays: int, unreadable: list[str]) -> None:
+        self._log, self._max_replays = log, max_replays
+        self._progress: dict[tuple[str, int], selection.Progress] = {}
+        self.marks = marks
+        self.unreadable = unreadable
+        """Records this release can't read, each with its place and why; complete after `letters` has been read to its end."""
+
+    @classmethod
+    async def open(cls, log: port.EventLog, *, max_replays: int = selection.MAX_REPLAYS) -> Book:
+        """Read every marker. Raises LogError."""
+        marks = selection.Marks()
+        unreadable: list[str] = []
+        for partition in range(log.partitions):
+            async for record in _headers(log, partition):
+                if markers.is_marker(record.headers):
+                    try:
+                        marks.add(markers.decode(record.headers), partition)
+                    except markers.MarkerError as error:
+                        unreadable.append(f"partition {partition}, offset {record.offset}: {error}")
+        book = cls(log, marks, max_replays, unreadable)
+        # A second letter is durable before its replay's offset is committed, so with the offset known first it is not missed.
+        for lane, partition in marks.lanes():
+            await book.progress(lane, partition)
+        return book
+
+    async def letters(self) -> AsyncIterator[Found]:
+        """Every letter once, newest first per partition; of equal ids the newest."""
+        seen: set[str] = set()
+        for partition in range(self._log.partitions):
+            async for record in _headers(self._log, partition):
+                if markers.is_marker(record.headers):
+                    continue
+                try:
+                    letter = deadletters.decode(b"", record.headers)
+                except deadletters.DeadLetterError as error:
+                    self.unreadable.append(f"partition {partition}, offset {record.offset}: {error}")
+                    continue
+                if letter.id not in seen:
+                    seen.add(letter.id)
+                    state = self.marks.state(letter, await self.progress(letter.lane, partition), self._max_replays)
+                    yield Found(letter=letter, state=state, partition=partition, offset=record.offset)
+
+    async def progress(self, lane: str, partition: int) -> selection.Progress:
+        """How far a lane was; asked of the log once per lane and partition."""
+        key = (lane, partition)
+        if key not in self._progress:
+            self._progress[key] = await self._look(lane, partition)
+        return self._progress[key]
+
+    async def _look(self, lane: str, partition: int) -> selection.Progress:
+        topic = port.replay_topic(sink_of(lane))
+        events = (await self._log.committed(port.EVENTS, lane)).get(partition)
+        replays = (await self._log.committed(topic, lane)).get(partition)
+        return selection.Progress(
+            events_finished=events.offset if events else 0,
+            replays_finished=replays.offset if replays else 0,
+            replays_end=(await self._log.bounds(topic, partition)).end,
+        )
+
+
+async def _headers(log: port.EventLog, partition: int) -> AsyncIterator[port.Record]:
+    before = (await log.bounds(port.DEAD_LETTERS, partition)).end
+    while page := await log.headers(port.DEAD_LETTERS, partition, before, limit=_PAGE_RECORDS):
+        for record in page:
+            yield record
+        before = page[-1].offset
+
+
+async def with_original(log: port.EventLog, found: Found) -> Found:
+    """The same letter with the event's own bytes."""
+    # `read` gives at least one record whatever the bound: exactly the one that is asked for.
+    [record] = await log.read(port.DEAD_LETTERS, found.partition, found.offset, max_bytes=1)
+    return dataclasses.replace(found, letter=deadletters.decode(record.value, record.headers))
+
+
+def sink_of(lane: str) -> str:
+    """A lane is named namespace/pipeline/sink."""
+    return lane.rpartition("/")[2]

@@ -1,0 +1,198 @@
+"""The job that puts letters back: publish to the lanes' replay logs, then mark, a stretch at a time.
+
+It may end anywhere. What was published and not marked is found at the next start, before anything else is published; a lane
+that is given one attempt twice all the same drops the second.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import collections
+import contextlib
+import dataclasses
+import secrets
+import time
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Sequence
+
+from penstock.core import deadletters, markers, selection
+from penstock.log import port
+from penstock.replay import book, survey
+
+EVENTS_PER_SECOND = 500
+_MOST_AT_ONCE = 250
+_LOOK_SECONDS = 0.1
+
+
+class BusyError(Exception):
+    """A lane of this selection is being replayed already."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Progress:
+    """How far a job is. `landed` and `failed_again` are known at its end, of the letters it has published."""
+
+    survey: survey.Survey
+    published: int = 0
+    landed: int = 0
+    failed_again: int = 0
+    finished: bool = False
+
+    @property
+    def under_way(self) -> int:
+        """Published, and not finished by their lanes when this was said."""
+        return self.published - self.landed - self.failed_again
+
+
+class Jobs:
+    """The replays of one process over one log, which it alone writes; at most one per lane at a time."""
+
+    def __init__(self, log: port.EventLog, sleep: Callable[[float], Awaitable[None]] = asyncio.sleep) -> None:
+        self._log, self._sleep = log, sleep
+        self._busy: set[str] = set()
+
+    async def replay(
+        self, order: survey.Order, *, events_per_second: int = EVENTS_PER_SECOND, reason: str = "", wait_seconds: float = 30.0
+    ) -> AsyncGenerator[Progress, None]:
+        """Publish what is meant, then wait so long for the lanes to finish it. Raises BusyError, LogError."""
+        with self._turn(order):
+            pen = _Pen(self._log, reason)
+            found = await survey.survey(self._log, order)
+            await pen.mark(found.unmarked)
+            yield Progress(survey=found)
+            published: list[survey.Published] = []
+            for stretch in _stretches(found.selected, min(_MOST_AT_ONCE, events_per_second)):
+                began = time.monotonic()
+                fresh = await pen.publish(stretch)
+                await pen.mark(fresh)
+                published += fresh
+                yield Progress(survey=found, published=len(published))
+                await self._sleep(max(0.0, len(stretch) / events_per_second - (time.monotonic() - began)))
+            await self._finished(published, wait_seconds)
+            yield await self._outcome(found, published)
+
+    async def discard(self, order: survey.Order, *, reason: str) -> int:
+        """Give up everything that waits and is meant; how many letters. Raises BusyError, LogError."""
+        with self._turn(order):
+            pen = _Pen(self._log, reason)
+            await pen.mark((await survey.survey(self._log, order)).unmarked)
+            opened = await book.Book.open(self._log)
+            waiting = [one async for one in opened.letters() if one.state in selection.WAITING]
+            return await pen.discard([one for one in waiting if order.filters.admit(one.letter)])
+
+    @contextlib.contextmanager
+    def _turn(self, order: survey.Order) -> Iterator[None]:
+        wanted = {lane for lane in order.lanes if not order.filters.sinks or book.sink_of(lane) in order.filters.sinks}
+        if taken := sorted(map(book.sink_of, wanted & self._busy)):
+            raise BusyError(f"letters of {', '.join(taken)} are being replayed already; wait for that to end")
+        self._busy |= wanted
+        try:
+            yield
+        finally:
+            self._busy -= wanted
+
+    async def _finished(self, published: Sequence[survey.Published], wait_seconds: float) -> None:
+        """Return when the lanes have finished what was published, or the time is up."""
+        last = {(one.letter.lane, one.partition): one.offset for one in published}
+        waited = 0.0
+        while last and waited < wait_seconds:
+            last = {
+                (lane, partition): offset
+                for (lane, partition), offset in last.items()
+                if offset >= await self._position(lane, partition)
+            }
+            if last:
+                await self._sleep(_LOOK_SECONDS)
+                waited += _LOOK_SECONDS
+
+    async def _position(self, lane: str, partition: int) -> int:
+        commit = (await self._log.committed(port.replay_topic(book.sink_of(lane)), lane)).get(partition)
+        return commit.offset if commit else 0
+
+    async def _outcome(self, found: survey.Survey, published: Sequence[survey.Published]) -> Progress:
+        """What has become of each letter that was published."""
+        mine = {one.letter.id: one.letter.attempt for one in published}
+        states: dict[str, selection.State] = {}
+        failed_events: set[tuple[object, ...]] = set()
+        opened = await book.Book.open(self._log)
+        async for one in opened.letters():
+            if one.letter.id in mine:
+                states[one.letter.id] = one.state
+            if one.letter.attempt > 1:
+                failed_events.add(_event(one.letter, one.letter.attempt))
+        again = {
+            one.letter.id
+            for one in published
+            if states[one.letter.id] in selection.WAITING
+            # A whole event that failed again may have done so in rows, which have letters of their own.
+            or (not one.letter.items and _event(one.letter, one.letter.attempt + 1) in failed_events)
+        }
+        landed = sum(state is selection.State.LANDED for id_, state in states.items() if id_ not in again)
+        return Progress(survey=found, published=len(published), landed=landed, failed_again=len(again), finished=True)
+
+
+class _Pen:
+    """Appends on behalf of one job, in gapless sequences of its own."""
+
+    def __init__(self, log: port.EventLog, reason: str) -> None:
+        self._log, self._reason = log, reason
+        self._producer = f"replay-{secrets.token_hex(8)}"
+        self._sequences: collections.Counter[tuple[str, int]] = collections.Counter()
+
+    async def publish(self, stretch: Sequence[book.Found]) -> list[survey.Published]:
+        """Whole letters into the replay logs of their lanes, in their order; durable on return."""
+        opened = [await book.with_original(self._log, found) for found in stretch]
+        records = [
+            (port.replay_topic(book.sink_of(one.letter.lane)), one.partition, deadletters.encode(one.letter)) for one in opened
+        ]
+        offsets = await self._append(records)
+        return [
+            survey.Published(letter=one.letter, partition=one.partition, offset=offset)
+            for one, offset in zip(stretch, offsets, strict=True)
+        ]
+
+    async def mark(self, published: Sequence[survey.Published]) -> None:
+        """Say of letters that they stand in a replay log; durable on return."""
+        now = time.time_ns() // 1000
+        made = [survey.marker_of(one, at_microseconds=now, reason=self._reason) for one in published]
+        await self._append(
+            [(port.DEAD_LETTERS, one.partition, markers.encode(marker)) for one, marker in zip(published, made, strict=True)]
+        )
+
+    async def discard(self, chosen: Sequence[book.Found]) -> int:
+        """Say of letters that they were given up; how many."""
+        for stretch in _stretches(chosen, _MOST_AT_ONCE):
+            await self._append(
+                [(port.DEAD_LETTERS, one.partition, markers.encode(self._discarded(one.letter))) for one in stretch]
+            )
+        return len(chosen)
+
+    def _discarded(self, letter: deadletters.DeadLetter) -> markers.Marker:
+        return markers.Marker(
+            kind=markers.Kind.DISCARDED,
+            id=letter.id,
+            lane=letter.lane,
+            attempt=letter.attempt,
+            at_microseconds=time.time_ns() // 1000,
+            reason=self._reason,
+        )
+
+    async def _append(self, records: Sequence[tuple[str, int, tuple[bytes, dict[str, bytes]]]]) -> list[int]:
+        """Offsets. Appends that are made together share the log's flushes, and the log keeps the order they were made in."""
+        done = await asyncio.gather(*(self._log.append(*self._record(*one)) for one in records), return_exceptions=True)
+        if failure := next((one for one in done if isinstance(one, BaseException)), None):
+            raise failure
+        return [one.offset for one in done if isinstance(one, port.Appended)]
+
+    def _record(self, topic: str, partition: int, encoded: tuple[bytes, dict[str, bytes]]) -> tuple[str, int, port.NewRecord]:
+        value, headers = encoded
+        sequence = self._sequences[topic, partition]
+        self._sequences[topic, partition] += 1
+        return topic, partition, port.NewRecord(value=value, headers=headers, producer=self._producer, sequence=sequence)
+
+
+def _event(letter: deadletters.DeadLetter, attempt: int) -> tuple[object, ...]:
+    return letter.lane, letter.log_id, letter.partition, letter.offset, letter.ordinal, attempt
+
+
+def _stretches(found: Sequence[book.Found], most: int) -> Iterator[Sequence[book.Found]]:
+    return (found[start : start + most] for start in range(0, len(found), most))
