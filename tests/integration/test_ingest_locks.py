@@ -16,6 +16,7 @@ import structlog.testing
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from tests.unit.api import examples
 
+from penstock.cli.sending import door, sender
 from penstock.core import schema as schemas
 from penstock.ingest import secret, service
 from penstock.log.embedded import front as embedded
@@ -262,3 +263,16 @@ async def test_a_pipeline_on_one_machine_takes_its_locks_from_the_environment(lo
         assert await _shown(running.http_address) == "first"
     finally:
         await running.close()
+
+
+async def test_the_sender_gets_through_a_locked_door_with_its_token_and_the_certificate(
+    log: embedded.EmbeddedLog, files: Files, tmp_path: pathlib.Path
+) -> None:
+    """Catches a `penstock send` that can't reach the doors a careful person has locked."""
+    files.put_certificate("first")
+    tokens = Files(tmp_path / "tokens")
+    tokens.put(shop=b"s3cret-token-of-the-shop")
+    async with _started(log, certificate=files.store.named("door"), tokens=tokens.store.named("door")) as ingest:
+        let_in = door.Door(address=ingest.ports.grpc, tls=True, ca=_pem("authority.crt"), token="s3cret-token-of-the-shop")
+        totals = await sender.StreamSender(let_in, [[_EVENT]]).run()
+        assert totals.accepted == 1

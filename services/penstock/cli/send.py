@@ -16,6 +16,7 @@ import rich.progress
 
 from penstock.cli import exits, ndjson
 from penstock.cli.sending import cursor as cursors
+from penstock.cli.sending import door as doors
 from penstock.cli.sending import outcome as sending
 from penstock.cli.sending import sender
 
@@ -27,6 +28,7 @@ Examples:
   penstock send events.ndjson
   penstock send events.ndjson --cursor events.cursor     # kill it, run it again: it goes on where it was
   tail -F app.log | penstock send - --to ingest:9090
+  penstock send events.ndjson --token-file token --ca ca.crt
 
 \b
 Exit codes:
@@ -34,9 +36,15 @@ Exit codes:
 """
 
 
+_FILE = click.Path(exists=True, dir_okay=False, path_type=pathlib.Path)
+
+
 @click.command(epilog=EPILOG, short_help="Stream a file of events into a pipeline.")
 @click.argument("file", metavar="FILE|-", type=click.Path(exists=True, dir_okay=False, allow_dash=True, path_type=str))
 @click.option("--to", "address", default="127.0.0.1:9090", show_default=True, help="gRPC address of the pipeline's ingest.")
+@click.option("--token-file", type=_FILE, help="File with the token the door asks for.")
+@click.option("--tls", is_flag=True, help="Speak TLS, with the certificates this machine trusts.")
+@click.option("--ca", type=_FILE, help="Speak TLS, and trust this certificate (PEM) instead.")
 @click.option("--batch", default=2000, show_default=True, type=click.IntRange(1, 100_000), help="Events per request.")
 @click.option("--window", default=16, show_default=True, type=click.IntRange(1, 1024), help="Requests in flight.")
 @click.option(
@@ -53,6 +61,9 @@ Exit codes:
 def send(
     file: str,
     address: str,
+    token_file: pathlib.Path | None,
+    tls: bool,
+    ca: pathlib.Path | None,
     batch: int,
     window: int,
     cursor_path: pathlib.Path | None,
@@ -73,7 +84,12 @@ def send(
     reader = ndjson.LineReader(descriptor, events=batch, max_bytes=_REQUEST_BYTES)
     with _Report(reader, size=os.fstat(descriptor).st_size if file != "-" else 0, quiet=output == "json") as report:
         totals = _deliver(
-            address,
+            doors.Door(
+                address=address,
+                tls=tls or ca is not None,
+                ca=ca.read_bytes() if ca else b"",
+                token=token_file.read_text().strip() if token_file else "",
+            ),
             reader,
             window=window,
             events_per_second=rate,
@@ -85,9 +101,9 @@ def send(
     report.finish(totals, output)
 
 
-def _deliver(address: str, reader: ndjson.LineReader, **options: Any) -> sending.Totals:
+def _deliver(to: doors.Door, reader: ndjson.LineReader, **options: Any) -> sending.Totals:
     try:
-        return asyncio.run(_interruptible(address, reader, options))
+        return asyncio.run(_interruptible(to, reader, options))
     except cursors.CursorError as error:
         raise exits.Invalid(str(error), "remove the cursor file, or name another with --cursor") from error
     except sending.UnreachableError as error:
@@ -98,9 +114,9 @@ def _deliver(address: str, reader: ndjson.LineReader, **options: Any) -> sending
         raise exits.Invalid(str(error)) from error
 
 
-async def _interruptible(address: str, reader: ndjson.LineReader, options: dict[str, Any]) -> sending.Totals:
+async def _interruptible(to: doors.Door, reader: ndjson.LineReader, options: dict[str, Any]) -> sending.Totals:
     """Run the sender; SIGTERM ends it as Ctrl-C does, with the cursor saved."""
-    running = asyncio.create_task(sender.StreamSender(address, reader.batches(), **options).run())
+    running = asyncio.create_task(sender.StreamSender(to, reader.batches(), **options).run())
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, running.cancel)
     try:
         return await running

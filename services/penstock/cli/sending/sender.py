@@ -21,14 +21,10 @@ import grpc
 import grpc.aio
 
 from penstock.cli.sending import cursor as cursors
-from penstock.cli.sending import feed, outbox, pacing
+from penstock.cli.sending import door, feed, outbox, pacing
 from penstock.cli.sending import outcome as sending
 from penstock.v1 import ingest_pb2, ingest_pb2_grpc
 
-_CHANNEL_OPTIONS = (
-    ("grpc.use_local_subchannel_pool", 1),  # else a new channel inherits the old one's connection back-off
-    ("grpc.max_receive_message_length", 64 << 20),
-)
 _PUSHBACK = "grpc-retry-pushback-ms"
 _SAVE_SECONDS = 0.05
 
@@ -40,7 +36,7 @@ class _ConnectionLostError(Exception):
 
 
 class StreamSender:
-    """Sends `batches` (lists of one-event JSON documents) to the ingest at `address`; `await run()`, once.
+    """Sends `batches` (lists of one-event JSON documents) to the ingest behind `to`; `await run()`, once.
 
     `batches` is always the whole source, which `source` names; with `cursor_path` the events that were answered in an
     earlier run are skipped. Raises CursorError if that file is not this source's.
@@ -48,7 +44,7 @@ class StreamSender:
 
     def __init__(
         self,
-        address: str,
+        to: door.Door,
         batches: Iterable[list[bytes]],
         *,
         window: int = 16,
@@ -60,7 +56,7 @@ class StreamSender:
         listener: sending.Listener | None = None,
     ) -> None:
         start = cursors.load(cursor_path, source) if cursor_path else cursors.Cursor(source=source)
-        self._address = address
+        self._door = to
         self._cursor_path = cursor_path
         self._pace = pacing.Pace(events_per_second)
         self._patience = patience or sending.Patience()
@@ -113,8 +109,8 @@ class StreamSender:
     # -- one connection --------------------------------------------------------------------------------------------
 
     async def _connect_and_send(self) -> None:
-        async with grpc.aio.insecure_channel(self._address, options=_CHANNEL_OPTIONS) as channel:
-            call = ingest_pb2_grpc.IngestStub(channel).PublishStream()
+        async with self._door.channel() as channel:
+            call = ingest_pb2_grpc.IngestStub(channel).PublishStream(metadata=self._door.metadata)
             self._outbox.send_all_again()
             self._last_answer = time.monotonic()
             tasks = asyncio.create_task(self._read(call)), asyncio.create_task(self._write(call))
@@ -167,7 +163,7 @@ class StreamSender:
             self._take(response)
             self._wake.set()
         if not self._complete:
-            raise _ConnectionLostError(f"{self._address} ended the stream")
+            raise _ConnectionLostError(f"{self._door.address} ended the stream")
 
     async def _next_response(self, call: Any) -> Any:
         reading = asyncio.ensure_future(call.read())
@@ -176,7 +172,7 @@ class StreamSender:
                 self._check_stall()
             return reading.result()
         except grpc.aio.AioRpcError as error:
-            raise _why_lost(self._address, error) from error
+            raise _why_lost(self._door.address, error) from error
         finally:
             reading.cancel()
 
@@ -184,9 +180,9 @@ class StreamSender:
         since = self._outbox.waiting_since
         limit = self._patience.stall_seconds
         if self._complete:
-            raise _ConnectionLostError(f"{self._address} does not end the stream")
+            raise _ConnectionLostError(f"{self._door.address} does not end the stream")
         if since is not None and time.monotonic() - max(since, self._last_answer) >= limit:
-            raise _ConnectionLostError(f"{self._address} has left a request unanswered for {limit:g} s")
+            raise _ConnectionLostError(f"{self._door.address} has left a request unanswered for {limit:g} s")
 
     # -- answers ---------------------------------------------------------------------------------------------------
 
@@ -217,7 +213,7 @@ class StreamSender:
     def _take_outcome(self, request: outbox.Request, response: ingest_pb2.PublishResponse) -> None:
         accepted, rejected = response.accepted, len(response.rejected)
         if accepted + rejected != len(request.events):
-            raise sending.RefusedError(f"{self._address} answered for {accepted + rejected} of {len(request.events)} events")
+            raise sending.RefusedError(f"{self._door.address} answered for {accepted + rejected} of {len(request.events)} events")
         self._backoff.reset()
         self._outbox.answer(request, accepted=accepted, rejected=rejected)
         self._totals = dataclasses.replace(
@@ -240,7 +236,7 @@ class StreamSender:
         patience = self._patience.give_up_seconds
         if patience and now - self._trouble_since >= patience:
             remedy = "start the pipeline with penstock run, or name its gRPC address with --to"
-            raise sending.UnreachableError(f"{self._address} has not answered for {patience:g} s: {lost}", remedy) from lost
+            raise sending.UnreachableError(f"{self._door.address} has not answered for {patience:g} s: {lost}", remedy) from lost
         wait_seconds = max(lost.wait_seconds, self._backoff.next_seconds())
         self._totals = dataclasses.replace(self._totals, reconnects=self._totals.reconnects + 1)
         await asyncio.sleep(wait_seconds)

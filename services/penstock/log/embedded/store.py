@@ -27,6 +27,7 @@ _PRODUCER_QUIET_MICROSECONDS = 3_600 * 1_000_000
 # What must stay free on the disk, so that commits and trims can still be written when appends no longer can.
 _RESERVE_BYTES = 32 << 20
 _RECORD_OVERHEAD_BYTES = 512
+_LETTERS_RESERVE_BYTES = 64 << 20
 # The file shrinks once this much of it, and half of it, is free pages; less is kept for the next appends.
 _SPARE_BYTES = 64 << 20
 _SHRINK_PAGES = 512
@@ -153,7 +154,7 @@ class Store:
         if producer and 0 <= record.sequence <= last_sequence:
             return self._resent(producer[0], record.sequence, last_time)
         # Room first: who sent several sequences at once should hear the reason of the first refusal with each, not a gap.
-        self._make_room(len(record.value))
+        self._make_room(operation.topic, len(record.value))
         if record.sequence != last_sequence + 1:
             raise port.LogError(_gap(operation, last_sequence))
         return self._write(partition, producer_id, record)
@@ -196,13 +197,15 @@ class Store:
         execute("UPDATE partition SET end_offset = ?, append_time = ? WHERE id = ?", (partition.end + 1, now, partition.id))
         return port.Appended(offset=partition.end, append_time_microseconds=now)
 
-    def _make_room(self, value_bytes: int) -> None:
+    def _make_room(self, topic: str, value_bytes: int) -> None:
         needed = value_bytes + _RECORD_OVERHEAD_BYTES
         if self._max_bytes is not None:
             used = (self._pragma("page_count") - self._pragma("freelist_count")) * self._page_bytes
-            if used + needed > self._max_bytes:
+            # A full log must still take the letters without which what fills it can't be finished and trimmed.
+            most = self._max_bytes + (0 if topic == port.EVENTS else _LETTERS_RESERVE_BYTES)
+            if used + needed > most:
                 raise port.LogFullError(
-                    f"the log holds {used:,} bytes of at most {self._max_bytes:,} (retention.maxBytes): nothing was written;"
+                    f"the log holds {used:,} bytes of at most {most:,} (retention.maxBytes): nothing was written;"
                     f" wait until its readers have gone on, or raise the limit"
                 )
         free = self._host.free_bytes(self._directory)

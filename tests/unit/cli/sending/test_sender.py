@@ -14,7 +14,7 @@ import pytest
 from hypothesis import strategies as st
 from tests.unit.cli import ingests
 
-from penstock.cli.sending import cursor, pacing, sender
+from penstock.cli.sending import cursor, door, pacing, sender
 from penstock.cli.sending import outcome as sending
 from penstock.v1 import ingest_pb2
 
@@ -45,7 +45,7 @@ def events_of(sent: list[list[bytes]]) -> set[bytes]:
 
 
 async def deliver(address: str, sent: object, **options: object) -> sending.Totals:
-    return await sender.StreamSender(address, sent, backoff=NoWait(), **options).run()  # type: ignore[arg-type]
+    return await sender.StreamSender(door.Door(address=address), sent, backoff=NoWait(), **options).run()  # type: ignore[arg-type]
 
 
 ANSWERS = st.lists(st.sampled_from([ingests.accept, ingests.drop, OVERLOADED, UNKNOWN, ingests.reject(0, 2)]), max_size=12)
@@ -190,4 +190,4 @@ async def test_a_cursor_of_another_source_is_refused(address: str, tmp_path: pat
     path = tmp_path / "cursor"
     cursor.save(path, cursor.Cursor(source="old", events=5, accepted=5))
     with pytest.raises(cursor.CursorError, match='"old"'):
-        sender.StreamSender(address, [], source="new", cursor_path=path)
+        sender.StreamSender(door.Door(address=address), [], source="new", cursor_path=path)

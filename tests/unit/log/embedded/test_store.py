@@ -159,6 +159,16 @@ def test_a_full_log_refuses_appends_and_takes_them_again_after_a_trim(path, mach
         assert do(store, append(accepted, value=b"x" * 100_000)).offset == accepted
 
 
+def test_a_full_log_still_takes_the_letters_that_let_it_be_trimmed(path, machine):
+    """Catches a deadlock: the first block of a full log needs a dead letter, and nothing can be finished without it."""
+    with opened(path, machine, max_bytes=2 << 20) as store:
+        with pytest.raises(port.LogFullError):
+            append_many(store)
+        letter = port.NewRecord(value=b"x" * 100_000, headers={}, producer="letters", sequence=0)
+        kept = embedded_store.Append(topic=port.DEAD_LETTERS, partition=0, record=letter)
+        assert do(store, kept).offset == 0
+
+
 def test_every_append_sent_at_once_to_a_full_log_hears_that_it_is_full(store, machine):
     """Catches the second of two being told of a gap, which it can do nothing about, instead of being told to wait."""
     machine.free = 0
