@@ -9,6 +9,7 @@ from tests.integration import lane_run
 
 from penstock.batcher import lane as batcher_lane
 from penstock.core import breaker, deadletters, delivery, ledger, results
+from penstock.log.embedded import front as embedded
 
 QUICK = {"initialBackoffMilliseconds": 1, "maxBackoffMilliseconds": 2, "unclassifiedAttempts": 3}
 
@@ -248,3 +249,7 @@ async def test_a_log_put_back_from_a_copy_halts_the_lane_before_new_events_pass_
         assert lane.failure is not None
         assert lane.failure.code == "LogRewound"
         assert (await run.committed())[0] == 1
+    embedded.renew(tmp_path / "log.db")
+    async with run.opened(), run.lane() as lane:
+        await lane_run.drained(lane)
+        assert await run.rows() == sorted(_wanted(0, 3) + _wanted(10, 3) + _wanted(20, 3))

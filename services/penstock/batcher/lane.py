@@ -259,7 +259,7 @@ def _as_failure(error: Exception) -> results.Failure:
         ),
         landing.RewoundLogError: (
             "LogRewound",
-            "this data directory was put back from a copy; docs/troubleshooting.md says how to go on without losing what is new",
+            "this data directory was put back from a copy; nothing is lost yet: go on with `penstock run --new-log-id`",
         ),
         blocks.CorruptBlockError: (
             "CorruptBlock",

@@ -18,6 +18,7 @@ from penstock.core import delivery, errors
 from penstock.core.transform import compile as transform_compile
 from penstock.ingest import secret
 from penstock.log import port
+from penstock.log.embedded import front as embedded
 from penstock.machine import directory, service
 from penstock.sinks import port as sinks_port
 from penstock.telemetry import logs
@@ -55,6 +56,7 @@ class Address(click.ParamType[str]):
 @click.option("--metrics", type=Address(), default="127.0.0.1:9464", show_default=True, help="Address of /metrics.")
 @click.option("--log", "log_type", type=click.Choice(["embedded"]), help="Use this log whatever the file says.")
 @click.option("--sink", "sinks", multiple=True, metavar="NAME=TYPE:PATH", help="Land this sink's rows here instead.")
+@click.option("--new-log-id", is_flag=True, help="The data directory was put back from a copy: what is in its log is new.")
 @click.option(
     "--drain-seconds",
     type=click.FloatRange(0),
@@ -70,6 +72,7 @@ def run(
     metrics: str,
     log_type: str | None,
     sinks: tuple[str, ...],
+    new_log_id: bool,
     drain_seconds: float,
 ) -> None:
     """Run the BatchPipeline in FILE on this machine."""
@@ -80,6 +83,8 @@ def run(
         return
     where = directory.DataDirectory(data) if data else directory.default_for(pipeline.metadata.namespace, pipeline.metadata.name)
     _check_edit(pipeline, where, file)
+    if new_log_id:
+        _renew_log(where)
     addresses = service.Addresses(grpc=grpc, http=http, metrics=metrics)
     sys.exit(_serve(pipeline, where, addresses, drain_seconds))
 
@@ -132,6 +137,17 @@ async def _is_drained(before: api_pipeline.BatchPipeline, where: directory.DataD
         return await service.is_drained(before, where)
     except port.LogError:
         return False
+
+
+def _renew_log(where: directory.DataDirectory) -> None:
+    """Stores will take what is in the log from here on for new."""
+    try:
+        if where.log_path.exists():
+            embedded.renew(where.log_path)
+    except port.LogLockedError as error:
+        raise exits.Invalid(str(error)) from error
+    except port.LogError as error:
+        raise exits.Unreachable(str(error)) from error
 
 
 def _serve(

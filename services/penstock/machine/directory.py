@@ -18,6 +18,8 @@ from penstock.api.model import pipeline as api_pipeline
 
 DEFAULT_ROOT = pathlib.Path(".penstock")
 
+_PINNED = "pipeline.json"
+
 # sun_path holds 108 bytes on Linux, the final NUL included.
 _SOCKET_PATH_BYTES = 104
 
@@ -42,7 +44,7 @@ class DataDirectory:
 
     @property
     def _pinned_path(self) -> pathlib.Path:
-        return self.path / "pipeline.json"
+        return self.path / _PINNED
 
     @property
     def control_address(self) -> str:
@@ -99,7 +101,8 @@ def find(data: pathlib.Path | None, root: pathlib.Path = DEFAULT_ROOT) -> DataDi
         if not (data / "log.db").exists():
             raise DirectoryError(f"{data}: no pipeline's data here (no log.db); name the directory that `penstock run` uses")
         return DataDirectory(data)
-    found = sorted(path.parent for path in root.glob("*/*/log.db"))
+    # A start that failed leaves a log behind, but no accepted pipeline.
+    found = sorted(path.parent for path in root.glob(f"*/*/{_PINNED}"))
     if len(found) == 1:
         return DataDirectory(found[0])
     if not found:

@@ -13,7 +13,7 @@ import pytest
 from benchmarks import events
 from benchmarks.cases import batch_forming, deduplicating, transforming
 from benchmarks.references import deduplication, encoding, mapping, parsing
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from penstock.core import blocks, dedup, parse
@@ -181,6 +181,8 @@ def test_the_reference_forgets_what_left_the_window():
     rows=st.integers(1, 12),
     ticks=st.integers(1, 60),
 )
+@example(blocks_=[(0, 0, [True]), (3, 0, [True])], rows=5, ticks=3)
+@example(blocks_=[(0, 0, [True]), (3, 0, [False])], rows=5, ticks=3)
 def test_batches_are_cut_at_the_same_events_for_the_same_reasons(blocks_, rows, ticks):
     """Catches a linger counted from another row, a batch cut one row late, a duplicate that is batched."""
     arrivals, now = [], 0

@@ -68,8 +68,9 @@ def _closes(reason: str) -> float:
 
 
 async def _until(holds: Callable[[], bool]) -> None:
-    while not holds():  # noqa: ASYNC110 - the state of a builder, which tells nobody
-        await asyncio.sleep(0)
+    async with asyncio.timeout(5):
+        while not holds():  # noqa: ASYNC110 - the state of a builder, which tells nobody
+            await asyncio.sleep(0)
 
 
 async def test_a_lone_caller_is_served_at_once_again_and_again(make: _Make) -> None:

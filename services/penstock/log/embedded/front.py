@@ -196,6 +196,22 @@ class EmbeddedLog:
         return self._writing
 
 
+def renew(path: pathlib.Path) -> None:
+    """Give the log at `path` a new id: no store will take what is in it, or comes into it, for what landed before.
+
+    For a log that was put back from a copy. Raises LogLockedError while a process writes it, LogError.
+    """
+    lock = embedded_lock.WriterLock.acquire(path)
+    try:
+        with contextlib.closing(embedded_schema.open_writer(path)) as connection:
+            identity = embedded_schema.identify(connection, path)
+            embedded_schema.rename(connection, dataclasses.replace(identity, log_id=embedded_store.Host().new_id()))
+    except sqlite3.Error as error:
+        raise embedded_schema.explain(error, path) from error
+    finally:
+        lock.release()
+
+
 def _open_read_only(path: pathlib.Path) -> EmbeddedLog:
     if not path.exists():
         raise port.LogError(f"no log at {path}: nothing has run with this data directory yet")

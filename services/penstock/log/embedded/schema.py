@@ -138,6 +138,12 @@ def identify(connection: sqlite3.Connection, path: pathlib.Path) -> Identity:
     return Identity(log_id=content["log_id"], partitions=content["partitions"])
 
 
+def rename(connection: sqlite3.Connection, identity: Identity) -> None:
+    """Write another id into an existing file."""
+    with connection:
+        connection.execute("UPDATE log SET content = ? WHERE name = 'log_id'", (identity.log_id,))
+
+
 def check(connection: sqlite3.Connection, path: pathlib.Path) -> None:
     """Raise LogError for a file whose structure is broken, as far as a bounded time reaches.
 
@@ -167,7 +173,7 @@ def is_lasting(error: sqlite3.Error) -> bool:
 
 
 _DAMAGE_REMEDY = (
-    "stop Penstock and restore the data directory from a backup, or move the file away to start an empty log"
+    "stop Penstock; restore the data directory from a copy and start with --new-log-id, or move the file away to begin anew"
     " (what has landed stays landed, what was unread is lost); docs/troubleshooting.md, «The log is damaged»"
 )
 

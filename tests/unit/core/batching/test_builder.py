@@ -105,3 +105,14 @@ def test_a_revoked_partition_is_forgotten_and_the_others_stay():
     made.drop(0)
     assert made.rows == 3
     assert {part.range.partition for part in made.take(builder.Reason.REVOKE).chunks} == {1}
+
+
+def test_a_batch_holds_no_more_bytes_than_allowed_though_its_rows_would_fit():
+    """Catches a short way that takes everything by its rows alone."""
+    first, second = making.chunk(0, [1, 1]), making.chunk(1, [1, 1])
+    made = builder.Builder(MODEL, dataclasses.replace(LIMITS, bytes=first.bytes + second.bytes // 2))
+    made.add(first)
+    made.add(second)
+    batch = made.take(builder.Reason.CAP_BYTES)
+    assert batch.bytes <= first.bytes + second.bytes // 2
+    assert (batch.rows, made.rows) == (3, 1)

@@ -65,7 +65,7 @@ async def test_a_file_that_is_cut_short_is_refused_with_its_name_and_the_remedy(
     os.truncate(path, int(path.stat().st_size * kept) // 16_384 * 16_384)
     message = await refusal(path)
     assert str(path) in message
-    assert "restore the data directory from a backup" in message
+    assert "restore the data directory from a copy" in message
 
 
 @pytest.mark.parametrize("offset", [0, 100, 16_384 * 2, 16_384 * 5], ids=str)
@@ -77,7 +77,7 @@ async def test_a_file_that_was_overwritten_is_refused_with_its_name_and_the_reme
         file.write(b"\xa5" * 8_192)
     message = await refusal(path)
     assert str(path) in message
-    assert "restore the data directory from a backup" in message
+    assert "restore the data directory from a copy" in message
 
 
 async def test_a_refused_file_can_be_opened_once_it_is_mended(path):
