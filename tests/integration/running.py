@@ -196,7 +196,7 @@ class Running:
         def look() -> control_pb2.StatusResponse | None:
             status = self.status()
             assert [(lane.ledger.unexplained, lane.ledger.events_lost) for lane in status.lanes] == [(0, 0)] * len(status.lanes)
-            done = all(not lane.lag.events and not lane.ledger.rows_in_flight for lane in status.lanes)
+            done = all(background.is_idle(lane) for lane in status.lanes)
             return status if done else None
 
         return until(look, self.pipeline.log_tail)

@@ -28,8 +28,9 @@ _DRAIN_LOOK_SECONDS = 0.02
 
 
 class State(enum.Enum):
-    """HALTED waits for a person; everything else goes on by itself."""
+    """STARTING does not know its partitions and its ledger yet. HALTED waits for a person; the others go on by themselves."""
 
+    STARTING = "Starting"
     RUNNING = "Running"
     PAUSED = "Paused"
     HALTED = "Halted"
@@ -59,7 +60,10 @@ class Lane:
 
     @property
     def state(self) -> State:
-        return State.HALTED if self.failure else self._state
+        if self.failure:
+            return State.HALTED
+        starting = self._state is State.RUNNING and not self._reader.assigned
+        return State.STARTING if starting else self._state
 
     @property
     def failure(self) -> results.Failure | None:
@@ -227,14 +231,22 @@ class Lane:
     async def unread_blocks(self) -> int:
         """Blocks in the log that are not finished."""
         total = 0
-        for partition, (offset, _) in self.accounts.commits().items():
+        for partition, offset in (await self._finished_below()).items():
             total += max(0, (await self._event_log.bounds(port.EVENTS, partition)).end - offset)
         return total
+
+    async def _finished_below(self) -> dict[int, int]:
+        """The lowest unfinished offset by partition, also of a lane that is held before its first poll."""
+        if self._reader.assigned:
+            return {partition: offset for partition, (offset, _) in self.accounts.commits().items()}
+        committed = await self._event_log.committed(port.EVENTS, self.settings.lane)
+        starts = {part: (await self._event_log.bounds(port.EVENTS, part)).start for part in range(self._event_log.partitions)}
+        return starts | {partition: commit.offset for partition, commit in committed.items()}
 
     async def lag(self, look_at: int = 256) -> tuple[int, float]:
         """Unfinished events (extrapolated beyond `look_at` blocks per partition) and the age of the oldest in seconds."""
         events, oldest = 0, 0.0
-        for partition, (offset, _) in self.accounts.commits().items():
+        for partition, offset in (await self._finished_below()).items():
             bounds = await self._event_log.bounds(port.EVENTS, partition)
             behind = bounds.end - offset
             if behind <= 0:

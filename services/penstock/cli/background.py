@@ -69,10 +69,10 @@ class Pipeline:
         return self.process
 
     def start(self) -> None:
-        """Return when it answers. Raises StartError."""
+        """Return when it answers and its lanes know what they have done. Raises StartError."""
         process = self.spawn()
         deadline = time.monotonic() + _START_SECONDS
-        while self.status() is None:
+        while (status := self.status()) is None or any(lane.state == "Starting" for lane in status.lanes):
             if process.poll() is not None or time.monotonic() > deadline:
                 raise StartError(f"the pipeline did not start:\n{self.log_tail()}")
             time.sleep(_LOOK_SECONDS)
@@ -115,3 +115,8 @@ class Pipeline:
     def log_tail(self, lines: int = 20) -> str:
         """The end of what it has said so far."""
         return "\n".join((self.path / "pipeline.log").read_text(errors="replace").splitlines()[-lines:])
+
+
+def is_idle(lane: control_pb2.LaneStatus) -> bool:
+    """Whether everything the lane's log holds has its outcome."""
+    return lane.state != "Starting" and not lane.lag.events and not lane.ledger.rows_in_flight

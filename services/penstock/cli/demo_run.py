@@ -149,7 +149,7 @@ class DemoRun:
         """Whether all that was acknowledged has its outcome."""
         if status is None or not self.sender_done:
             return False
-        return all(not lane.lag.events and not lane.ledger.rows_in_flight for lane in status.lanes)
+        return all(background.is_idle(lane) for lane in status.lanes)
 
     @property
     def cpu_seconds(self) -> float:

@@ -146,7 +146,7 @@ class LaneStatus(_message.Message):
     REPLAYS_FIELD_NUMBER: _builtins.int
     sink: _builtins.str
     state: _builtins.str
-    """Running, Paused, Halted (a condition needs a person), Drained."""
+    """Starting, Running, Paused, Halted (a condition needs a person), Draining, Drained."""
     message: _builtins.str
     circuit: _builtins.str
     dead_letters: _builtins.int
