@@ -61,11 +61,12 @@ def pipeline(**spec: Any) -> str:
 
 
 class Troubled:
-    """A `SinkWriter` in front of another one. `plan` holds what the next writes do; an empty plan passes them on."""
+    """A `SinkWriter` in front of another one. `plan` holds what the next writes do; after that `always` says."""
 
     def __init__(self, inner: sinks_port.SinkWriter) -> None:
         self._inner = inner
         self.plan: deque[Callable[[delivery.SinkBatch], object]] = deque()
+        self.always: Callable[[delivery.SinkBatch], object] = lambda _: None
         self.batches: list[delivery.SinkBatch] = []
 
     async def describe(self, lane: str, table: str, columns: pa.Schema) -> delivery.Description:
@@ -73,9 +74,7 @@ class Troubled:
 
     async def write(self, batch: delivery.SinkBatch) -> delivery.WriteResult:
         self.batches.append(batch)
-        if not self.plan:
-            return await self._inner.write(batch)
-        done = self.plan.popleft()(batch)
+        done = self.plan.popleft()(batch) if self.plan else self.always(batch)
         if isinstance(done, delivery.WriteResult):
             return done
         return await self._inner.write(batch)

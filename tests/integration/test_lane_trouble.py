@@ -130,7 +130,7 @@ def _choke_on(number: int):
 async def test_a_failure_no_rule_knows_is_looked_for_and_costs_one_row(tmp_path):
     """Catches a batch that is tried for ever, and a half that is given up with its neighbours."""
     async with lane_run.LaneRun(tmp_path, lane_run.pipeline(sink_retry=QUICK)).opened() as run:
-        run.store.plan.extend([_choke_on(6)] * 200)
+        run.store.always = _choke_on(6)
         await run.append(*_events(0, 10))
         async with run.lane() as lane:
             totals = await lane_run.drained(lane)
@@ -155,7 +155,7 @@ async def test_a_store_that_fails_for_every_row_is_never_the_rows_fault(tmp_path
 async def test_one_row_in_trouble_lets_others_pass_and_is_given_up_only_when_they_land(tmp_path):
     """Catches a lane of one slot that waits behind a poison row for ever."""
     async with lane_run.LaneRun(tmp_path, lane_run.pipeline(sink_retry=QUICK)).opened() as run:
-        run.store.plan.extend([_choke_on(0)] * 200)
+        run.store.always = _choke_on(0)
         await run.append(*_events(0, 1))
         async with run.lane() as lane:
             await lane_run.until(lambda: len(run.store.batches) > 4)

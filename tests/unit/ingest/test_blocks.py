@@ -131,13 +131,17 @@ async def test_a_block_goes_on_gathering_while_another_is_being_composed(make: _
     log, gate = memory_log.MemoryLog(), threading.Event()
     builder = make(log, linger_seconds=0.001)
     executor.submit(gate.wait)
-    answers = [builder.add(_request("a"))]
-    await _until(lambda: builder._composing > 0)
-    answers.append(builder.add(_request("b")))
-    await _until(lambda: builder._overdue)
-    answers.append(builder.add(_request("c")))
-    gate.set()
-    assert [answer.accepted for answer in await asyncio.gather(*answers)] == [1, 1, 1]
+    try:
+        answers = [builder.add(_request("a"))]
+        await _until(lambda: builder._composing > 0)
+        answers.append(builder.add(_request("b")))
+        await _until(lambda: builder._overdue)
+        answers.append(builder.add(_request("c")))
+    finally:
+        gate.set()
+    async with asyncio.timeout(5):
+        outcomes = await asyncio.gather(*answers)
+    assert [outcome.accepted for outcome in outcomes] == [1, 1, 1]
     assert _ids(log) == [["a"], ["b", "c"]]
 
 
