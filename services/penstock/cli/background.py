@@ -57,7 +57,8 @@ class Pipeline:
     def __init__(self, path: pathlib.Path, file: pathlib.Path, *, options: Sequence[str] = ()) -> None:
         self.path, self.file, self._options = path, file, options
         self.ports = {door: free_port() for door in ("http", "grpc", "metrics")}
-        self.data = directory.DataDirectory(path / "data")
+        # Absolute, because the process runs in `path` and this one elsewhere.
+        self.data = directory.DataDirectory(path.absolute() / "data")
         self.process: subprocess.Popen[bytes] | None = None
         self.last: control_pb2.StatusResponse | None = None
         """The newest status that was seen."""

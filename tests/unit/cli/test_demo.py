@@ -7,7 +7,7 @@ import pathlib
 
 import rich.console
 
-from penstock.cli import demo
+from penstock.cli import background, demo
 
 
 def test_the_next_commands_can_be_copied_from_a_narrow_terminal() -> None:
@@ -19,3 +19,8 @@ def test_the_next_commands_can_be_copied_from_a_narrow_terminal() -> None:
     assert query.endswith("LIMIT 5' --data data)")
     assert dead_letters == "  penstock dlq ls --data build/demo/run/data"
     assert run == "  penstock run examples/clickstream/pipeline.yaml"
+
+
+def test_a_relative_folder_means_the_same_to_the_pipeline_in_it_and_to_us() -> None:
+    """Catches a pipeline that keeps its data in a folder of that name below its own, where nobody asks for it."""
+    assert background.Pipeline(pathlib.Path("build/run"), pathlib.Path("p.yaml")).data.path.is_absolute()
