@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import collections
 import dataclasses
-import math
 import statistics
 
 
@@ -104,9 +103,3 @@ class WriteSums:
         self.t, self.nt, self.t2 = self.t + added["t"], self.nt + added["nt"], self.t2 + added["t2"]
         self.writes += 1
         return added
-
-
-def landing_ratio(model: WriteModel, level: float, rows: int, seconds: float) -> float:
-    """Dispatch-to-landed over the expectation; NaN while there is no model to compare with."""
-    expected = level * model.write_seconds(rows)
-    return seconds / expected if expected > 0.0 else math.nan

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -78,8 +76,3 @@ def test_a_straggler_counts_four_times_the_expectation_at_most():
     sums.add(100, 10.0, expected_seconds=0.5)
     assert (sums.n, sums.n2, sums.t, sums.nt, sums.t2, sums.writes) == (100, 10_000, 2.0, 200.0, 4.0, 1)
     assert sums.add(1, 10.0, expected_seconds=0.0)["t"] == 10.0
-
-
-def test_the_landing_ratio_is_unknown_without_a_model():
-    assert math.isnan(model.landing_ratio(STATIC, 1.0, 10, 1.0))
-    assert model.landing_ratio(FITTED, 2.0, 100, 0.06) == pytest.approx(1.0)
