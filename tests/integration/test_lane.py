@@ -145,6 +145,19 @@ async def test_a_judged_block_keeps_its_verdict_when_it_is_read_again(tmp_path):
         assert await run.rows() == _wanted(0, 5)
 
 
+async def test_a_partition_that_comes_back_to_the_same_lane_is_judged_anew_from_the_log(tmp_path):
+    """Catches a deduplication table that outlives its assignment: the events read again would meet themselves in it."""
+    async with lane_run.LaneRun(tmp_path, lane_run.pipeline(deduplicate=DEDUPLICATE)).opened() as run:
+        await run.append(*_events(0, 5), *_events(0, 2))
+        async with run.lane() as lane:
+            await lane_run.until(lambda: lane.accounts.totals().written == 5)
+            await lane._reader.on_revoked([0])
+            await lane._reader.on_assigned({0: None})
+            totals = await lane_run.drained(lane)
+        assert (totals.read, totals.duplicates, totals.written) == (7, 2, 5)
+        assert await run.rows() == _wanted(0, 5)
+
+
 async def test_rows_go_to_the_table_their_template_names_each_in_one_piece_with_its_range(tmp_path):
     """Catches a template that reaches a table outside `allowed`, and pieces that share one identity."""
     table = {"template": "clicks_{kind}", "allowed": ["eu", "us"], "otherwise": "clicks_other"}

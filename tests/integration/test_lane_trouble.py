@@ -166,6 +166,28 @@ async def test_one_row_in_trouble_lets_others_pass_and_is_given_up_only_when_the
         assert len(await run.letters()) == 1
 
 
+async def test_an_outage_of_one_write_is_no_row_s_fault_however_much_else_lands(tmp_path):
+    """Catches an outage that is looked for row by row, with the row given up because its neighbours land."""
+    batching = {"static": {"rows": 1, "lingerMilliseconds": 1, "concurrency": 2}, "limits": {"rows": 1, "concurrency": 2}}
+    settings = lane_run.pipeline(sink_retry=QUICK, sink_batching=batching, sink_circuitBreaker={"mode": "Disabled"})
+    async with lane_run.LaneRun(tmp_path, settings).opened() as run:
+        run.store.most_writes = 2
+        away = iter(range(40))
+
+        def away_for_one(batch: delivery.SinkBatch) -> object:
+            if 0 in batch.rows.column("num").to_pylist() and next(away, None) is not None:
+                return lane_run.fail(results.ResultClass.OUTAGE)(batch)
+            return None
+
+        run.store.always = away_for_one
+        await run.append(*_events(0, 10))
+        async with run.lane() as lane:
+            totals = await lane_run.drained(lane)
+        assert await run.rows() == _wanted(0, 10)
+        assert not await run.letters()
+        assert (totals.written, next(away, None)) == (10, None)
+
+
 async def test_a_flood_of_refusals_pauses_the_lane_with_an_example_until_a_person_says_go_on(tmp_path):
     """Catches everything being dead-lettered one by one because a table has changed."""
     text = lane_run.pipeline(

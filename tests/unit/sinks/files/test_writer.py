@@ -101,6 +101,29 @@ async def test_after_an_error_at_any_step_the_retry_lands_each_row_once(tmp_path
     await writer.close()
 
 
+@pytest.mark.parametrize("step", ["temporary", "complete", "intended", "moved"])
+async def test_after_an_error_at_any_step_a_retry_cut_differently_lands_each_row_once(tmp_path, step):
+    """Catches files that are moved into place before the intent is durable: nothing would say later what is in them."""
+    faults = iter([OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))])
+
+    def failing(at):
+        if at == step:
+            for fault in faults:
+                raise fault
+
+    writer = files.FilesWriter(tmp_path, failpoint=failing)
+    with pytest.raises(port.SinkError):
+        await writer.write(writes.batch(writes.numbered(0, 3), writes.span(0, 3)))
+    await writer.close()
+    writer = files.FilesWriter(tmp_path)
+    answer = await writer.write(writes.batch(writes.numbered(0, 5), writes.span(0, 5)))
+    if answer.already_landed:
+        assert list(answer.already_landed) == [writes.span(0, 3)]
+        await writer.write(writes.batch(writes.numbered(3, 5), writes.span(3, 5)))
+    assert sorted(ds.dataset(tmp_path).to_table().column("id").to_pylist()) == [0, 1, 2, 3, 4]
+    await writer.close()
+
+
 async def test_what_no_intent_speaks_of_is_removed_at_the_start(tmp_path):
     """Catches temporary files of killed writes that fill the disk, one start after the other."""
     leftover = tmp_path / "_penstock" / "tmp" / "0000-000000000000-abc.0"

@@ -1,0 +1,1 @@
+"""Deliberate breakages of the invariants, and the tests that must notice each of them."""
