@@ -3,7 +3,7 @@
 MAKEFLAGS += --no-print-directory
 BIN := .venv/bin
 
-.PHONY: help setup demo run test check generate bench lock clean
+.PHONY: help setup setup-servers demo run test check generate fuzz bench chaos gate mutants lock clean
 
 help:
 	@echo "Penstock. Needs Python 3.11 or later; everything else goes into .venv."
@@ -19,9 +19,12 @@ demo: setup ## A real run: 336,776 flights in, batched, landed, queried, the led
 run: setup ## The clickstream example: HTTP on :8080, gRPC on :9090, metrics on :9464
 	@$(BIN)/penstock run examples/clickstream/pipeline.yaml
 
-test: setup ## Every test that needs no cluster, the quick ones first
-	@$(BIN)/python -m pytest -q tests/unit tests/golden
-	@$(BIN)/python -m pytest -q tests/integration
+setup-servers: setup
+	@$(BIN)/python -m tests.servers.setup
+
+test: setup setup-servers ## Every test that needs no cluster, the quick ones first
+	@$(BIN)/python -m pytest -q tests/unit tests/golden tests/fuzz
+	@$(BIN)/python -m pytest -q tests/integration tests/hostile
 
 check: setup ## Format, lint, types, import contracts, layout, generated files
 	@$(BIN)/ruff format --check --quiet
@@ -34,8 +37,20 @@ check: setup ## Format, lint, types, import contracts, layout, generated files
 generate: setup ## Rewrite the generated files: protobuf code, metrics reference, JSON Schema
 	@.ci/generate
 
+fuzz: setup ## Fuzzers for SECONDS=600 with fresh inputs; what they find is kept in tests/fuzz/findings
+	@$(BIN)/python -m tests.fuzz --seconds $(or $(SECONDS),600)
+
 bench: setup ## CPU time per event of each stage, beside a plain Python reference
 	@$(BIN)/python -m benchmarks
+
+mutants: setup ## Break each invariant in a copy of the tree and see whether the tests notice
+	@$(BIN)/python -m tests.mutants
+
+gate: setup ## Half a minute: no stage may have become slower, beside its reference, than recorded
+	@$(BIN)/python -m benchmarks --gate
+
+chaos: setup ## Faults under load, each many times; the table in docs/reliability.md
+	@PYTHONPATH=services:. $(BIN)/python -m e2e.chaos --page
 
 lock: setup ## Rewrite requirements.lock from pyproject.toml
 	@.ci/lock

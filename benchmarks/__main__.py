@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 import rich.console
 
-from benchmarks import case, cases, machine, report, together
+from benchmarks import case, cases, gate, machine, report, together
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -19,6 +19,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if not chosen:
         print(f"no case {', '.join(told.only)}; there are: {', '.join(one.name for one in cases.ALL)}", file=sys.stderr)
         return 2
+    if told.gate or told.record:
+        gated = [one for one in chosen if one in gate.gated()]
+        return gate.record(gated) or 0 if told.record else gate.run(gated)
     console = rich.console.Console(width=150 if not sys.stdout.isatty() else None)
     effort = case.Effort(rounds=2 if told.quick else told.rounds, quick=told.quick)
     environment = {**machine.describe(), "quick": told.quick, "rounds": effort.rounds, "load_before": machine.load_average()}
@@ -44,6 +47,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--only", action="append", metavar="NAME", help="this case, or all whose names begin with it")
     parser.add_argument("--quick", action="store_true", help="a smoke run of seconds; its figures mean nothing")
     parser.add_argument("--check", action="store_true", help="exit with 1 when a target is missed")
+    parser.add_argument("--gate", action="store_true", help="a minute: exit with 1 when a ratio is below the recorded one")
+    parser.add_argument("--record", action="store_true", help="record the ratios that --gate compares with")
     parser.add_argument("--rounds", type=_at_least_5, default=5, metavar="N", help="rounds per case, 5 (default) or more")
     parser.add_argument(
         "--out", type=pathlib.Path, default=pathlib.Path("build/bench"), metavar="DIR", help="default build/bench"

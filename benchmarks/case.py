@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import dataclasses
 import statistics
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
+
+from benchmarks import allocation
 
 
 class DifferentOutputError(Exception):
@@ -57,6 +59,8 @@ class Measured:
     target: Target
     events: int
     samples: Sequence[Sample]
+    allocated: Mapping[str, allocation.Allocated] = dataclasses.field(default_factory=dict)
+    """Of "product" and "reference"; empty where it was not measured."""
     extra: dict[str, Any] = dataclasses.field(default_factory=dict)
 
     @property
@@ -103,6 +107,7 @@ class Measured:
                 "ratio": _range([sample.ratio for sample in self.samples]),
             },
             "unit": self.unit,
+            "allocated": {side: dataclasses.asdict(found) for side, found in self.allocated.items()},
         }
 
 
@@ -112,13 +117,15 @@ def _range(values: Sequence[float]) -> list[float]:
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Effort:
-    """How much is done: `quick` is a smoke run whose figures mean nothing."""
+    """How much is done: `quick` is a smoke run whose figures mean nothing; `share` of the events of a full run."""
 
     rounds: int = 5
     quick: bool = False
+    share: float = 1.0
+    allocations: bool = True
 
     def sized(self, full: int, quick: int) -> int:
-        return quick if self.quick else full
+        return quick if self.quick else max(quick, int(full * self.share))
 
 
 class Case(Protocol):
@@ -126,6 +133,10 @@ class Case(Protocol):
 
     @property
     def name(self) -> str: ...
+
+    @property
+    def gated(self) -> bool:
+        """Whether its ratio is held against the recorded one in CI."""
 
     def measure(self, effort: Effort) -> Measured:
         """Raises DifferentOutputError."""

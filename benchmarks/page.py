@@ -9,6 +9,7 @@ import json
 import pathlib
 import shutil
 import sys
+from collections.abc import Sequence
 from typing import Any
 
 RESULTS = pathlib.Path(__file__).with_name("results.json")
@@ -33,7 +34,7 @@ def tables(results: dict[str, Any]) -> str:
     """The figures, and where they were measured."""
     lines = ["| case | CPU µs | range | reference µs | ratio | target | |", "|---|---|---|---|---|---|---|"]
     lines += [_row(case) for case in results["cases"]]
-    lines += ["", "What each case does:", ""]
+    lines += ["", *_allocations(results["cases"]), "What each case does:", ""]
     lines += [f"- `{case['name']}`, per {case['unit']}: {case['says']}.{_further(case)}" for case in results["cases"]]
     missed = [case for case in results["cases"] if case["misses"]]
     if missed:
@@ -55,6 +56,30 @@ def _row(case: dict[str, Any]) -> str:
         met,
     ]
     return f"| {' | '.join(cells)} |"
+
+
+def _allocations(measured: Sequence[dict[str, Any]]) -> list[str]:
+    """What a call holds and how often the collector stops it, product and reference side by side."""
+    if not any(case.get("allocated") for case in measured):
+        return []
+    lines = [
+        "Memory of one call per event (or item, or row), and the collector's work per million of them, product / reference:",
+        "",
+        "| case | Python and numpy, peak bytes | Arrow, bytes held | blocks held | collections | pauses, ms |",
+        "|---|---|---|---|---|---|",
+    ]
+    for case in measured:
+        if found := case.get("allocated"):
+            sides = [found["product"], found["reference"]]
+            cells = [
+                " / ".join(f"{side['peak_bytes']:,.0f}" for side in sides),
+                " / ".join(f"{side['arrow_bytes']:,.0f}" for side in sides),
+                " / ".join(f"{side['blocks']:,.2f}" for side in sides),
+                " / ".join(f"{side['collections']:,.0f}" for side in sides),
+                " / ".join(f"{side['pause_microseconds'] / 1000:,.1f}" for side in sides),
+            ]
+            lines.append(f"| `{case['name']}` | {' | '.join(cells)} |")
+    return [*lines, ""]
 
 
 def _further(case: dict[str, Any]) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import rich.console
@@ -41,9 +41,20 @@ def raw(measured: case.Measured) -> dict[str, Any]:
     }
 
 
+def allocations(found: Mapping[str, Any]) -> tuple[str, str]:
+    """Bytes per event at once, Arrow's among them, and collections per million events; product / reference."""
+    if not found:
+        return "", ""
+    sides = [found["product"], found["reference"]]
+    return (
+        " / ".join(f"{side['peak_bytes'] + side['arrow_bytes']:,.0f}" for side in sides),
+        " / ".join(f"{side['collections']:,.0f}" for side in sides),
+    )
+
+
 def show(console: rich.console.Console, measured: Sequence[case.Measured]) -> None:
     """The table, then each missed target by name."""
-    table = rich.table.Table("case", "per", "CPU µs", "range", "reference", "ratio", "target", "")
+    table = rich.table.Table("case", "per", "CPU µs", "range", "reference", "ratio", "B/event", "GC", "target", "")
     for one in measured:
         told = one.summary()
         low, high = told["range"]["cpu_us_per_event"]
@@ -54,6 +65,7 @@ def show(console: rich.console.Console, measured: Sequence[case.Measured]) -> No
             f"{low:.3f} – {high:.3f}",
             f"{one.reference_us:.3f}",
             f"{one.ratio:.2f}×",
+            *allocations(told["allocated"]),
             told["target"],
             _VERDICTS[told["meets_target"]],
         )

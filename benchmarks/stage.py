@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 from typing import Any, Protocol
 
-from benchmarks import case
+from benchmarks import allocation, case
 
 
 class Bench(Protocol):
@@ -39,6 +39,7 @@ class StageCase:
     quick_events: int
     open: Callable[[int], Bench]
     unit: str = "event"
+    gated: bool = True
 
     def measure(self, effort: case.Effort) -> case.Measured:
         """Each round's outputs are compared; the first round warms up and is not counted."""
@@ -52,8 +53,17 @@ class StageCase:
             target=self.target,
             events=events,
             samples=samples[1:],
+            allocated=_allocated(bench, events) if effort.allocations else {},
             extra=bench.extra(),
         )
+
+
+def _allocated(bench: Bench, events: int) -> dict[str, allocation.Allocated]:
+    inputs = bench.inputs()
+    return {
+        "product": allocation.observe(bench.product, inputs, events),
+        "reference": allocation.observe(bench.reference, inputs, events),
+    }
 
 
 def _round(bench: Bench, events: int, turn: int) -> case.Sample:

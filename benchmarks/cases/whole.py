@@ -46,6 +46,7 @@ class Landed:
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class PipelineCase:
     name: str = "pipeline"
+    gated: bool = False
 
     def measure(self, effort: case.Effort) -> case.Measured:
         """Raises DifferentOutputError, NotSettledError."""

@@ -39,6 +39,32 @@ def mapped(event: Row) -> Row | None:
     }
 
 
+FIXED = {"source": "web", "stage": "raw"}
+
+
+def static(events: Iterable[Row]) -> list[Row]:
+    """Six fields and the fixed values."""
+    return [_plain(event) | FIXED for event in events]
+
+
+def expression(events: Iterable[Row]) -> list[Row]:
+    """Six fields and one that is worked out."""
+    return [
+        _plain(event) | {"milliseconds": event["seconds"] * 1000.0 if event["seconds"] is not None else None} for event in events
+    ]
+
+
+def _plain(event: Row) -> Row:
+    return {
+        "id": event["id"],
+        "user_id": event["user_id"],
+        "ts": event["ts"],
+        "type": event["type"],
+        "page": event["page"],
+        "region": event["region"],
+    }
+
+
 def _remainder(value: int, divisor: int) -> int:
     """As SQL has it: with the sign of the dividend."""
     return value % divisor if value >= 0 else -(-value % divisor)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
 import pathlib
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -19,7 +20,7 @@ from penstock.api import load
 from penstock.api.model import sinks as api_sinks
 from penstock.batcher import lane as batcher_lane
 from penstock.batcher import sink_client
-from penstock.core import blocks, deadletters, delivery, ledger, markers, parse, results, schema
+from penstock.core import blocks, deadletters, delivery, dialects, ledger, markers, parse, results, schema
 from penstock.log import port
 from penstock.log.embedded import front as embedded
 from penstock.log.embedded import store as embedded_store
@@ -68,9 +69,12 @@ class Troubled:
         self.plan: deque[Callable[[delivery.SinkBatch], object]] = deque()
         self.always: Callable[[delivery.SinkBatch], object] = lambda _: None
         self.batches: list[delivery.SinkBatch] = []
+        self.most_writes: int | None = None
+        """In place of the bound that the store names."""
 
     async def describe(self, lane: str, table: str, columns: pa.Schema) -> delivery.Description:
-        return await self._inner.describe(lane, table, columns)
+        described = await self._inner.describe(lane, table, columns)
+        return described if self.most_writes is None else dataclasses.replace(described, max_concurrency=self.most_writes)
 
     async def write(self, batch: delivery.SinkBatch) -> delivery.WriteResult:
         self.batches.append(batch)
@@ -170,7 +174,7 @@ class LaneRun:
         end = (await self.log.bounds(port.DEAD_LETTERS, 0)).end
         found = await self.log.read(port.DEAD_LETTERS, 0, 0, max_bytes=1 << 30) if end else []
         letters = [record for record in found if not markers.is_marker(record.headers)]
-        return deadletters.collapse(deadletters.decode(record.value, record.headers) for record in letters)
+        return deadletters.collapse(dialects.decode(record.value, record.headers) for record in letters)
 
     async def committed(self) -> tuple[int, ledger.LaneMetadata]:
         commit = (await self.log.committed(port.EVENTS, self.settings.lane))[0]

@@ -234,7 +234,7 @@ def command(path: pathlib.Path, *arguments: str, given: bytes = b"") -> Said:
 # Importing the command line takes longer than most commands do, so one interpreter is copied for each of them.
 _COPIES = """
 import json, os, sys
-from penstock.cli import dlq, infer, main, query, run, send, test, top, validate
+from penstock.cli import dlq, infer, lane, main, query, run, send, skip, test, top, validate
 for number, arguments in enumerate(json.loads(sys.argv[1])):
     child = os.fork()
     if not child:

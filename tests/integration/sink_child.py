@@ -14,7 +14,7 @@ import sys
 import pyarrow as pa
 from tests.unit.sinks import stores, writes
 
-from penstock.sinks import failpoints
+from penstock.core import failpoints
 
 ROWS_PER_BLOCK = 3
 

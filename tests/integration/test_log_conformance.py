@@ -9,12 +9,16 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import pathlib
+import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 
 import pytest
+from tests.servers import kafka
 
 from penstock.log import port
 from penstock.log.embedded import front as embedded
+from penstock.log.kafka import front as kafka_front
+from penstock.log.kafka import settings as kafka_settings
 
 PARTITIONS = 3
 LONG_SECONDS = 60.0
@@ -26,12 +30,22 @@ def open_embedded(directory: pathlib.Path) -> OpenLog:
     return lambda: embedded.EmbeddedLog.open(directory / "log.db", partitions=PARTITIONS)
 
 
-IMPLEMENTATIONS: dict[str, Callable[[pathlib.Path], OpenLog]] = {"embedded": open_embedded}
+def open_kafka(server: kafka.Kafka) -> OpenLog:
+    settings = kafka_settings.Settings(
+        bootstrap=server.bootstrap, prefix=uuid.uuid4().hex, partitions=PARTITIONS, replication=1, min_in_sync=1
+    )
+    return lambda: kafka_front.KafkaLog.open(settings)
+
+
+IMPLEMENTATIONS: dict[str, Callable[[pytest.FixtureRequest], OpenLog]] = {
+    "embedded": lambda request: open_embedded(request.getfixturevalue("tmp_path")),
+    "kafka": lambda request: open_kafka(request.getfixturevalue("kafka_server")),
+}
 
 
 @pytest.fixture(params=IMPLEMENTATIONS)
-async def open_log(request, tmp_path) -> AsyncIterator[OpenLog]:
-    opener = IMPLEMENTATIONS[request.param](tmp_path)
+async def open_log(request) -> AsyncIterator[OpenLog]:
+    opener = IMPLEMENTATIONS[request.param](request)
     opened: list[port.EventLog] = []
 
     async def open_again() -> port.EventLog:
@@ -301,3 +315,36 @@ async def test_appended_bytes_show_in_the_size(log):
     before = await log.size_bytes()
     await log.append(port.EVENTS, 0, record(0, b"x" * 1_000_000))
     assert await log.size_bytes() > before + 900_000
+
+
+async def test_the_newest_two_snapshots_of_a_group_are_kept_across_a_restart(open_log):
+    """Catches one slot only, which leaves nothing at or below the committed offset after a crash, and groups that share one."""
+    log = await open_log()
+    for offset in (0, 5, 9):
+        await log.save_snapshot(port.EVENTS, "g", 1, port.Snapshot(offset=offset, content=b"s%d" % offset))
+    await log.save_snapshot(port.EVENTS, "other", 1, port.Snapshot(offset=3, content=b"x"))
+    await log.close()
+    log = await open_log()
+    assert list(await log.snapshot_offsets(port.EVENTS, "g", 1)) == [9, 5]
+    assert list(await log.snapshot_offsets(port.EVENTS, "g", 0)) == []
+    for at_most, wanted in ((100, 9), (9, 9), (8, 5), (4, None)):
+        found = await log.load_snapshot(port.EVENTS, "g", 1, at_most)
+        assert (found and found.offset, found and found.content) == (wanted, wanted and b"s%d" % wanted)
+
+
+async def test_a_snapshot_of_a_lower_offset_takes_the_place_of_those_above(log):
+    """Catches a lane that begins anew at its offset and later goes on from a snapshot of before."""
+    for offset in (5, 9, 7):
+        await log.save_snapshot(port.EVENTS, "g", 0, port.Snapshot(offset=offset, content=b"%d" % offset))
+    assert list(await log.snapshot_offsets(port.EVENTS, "g", 0)) == [7, 5]
+    await log.save_snapshot(port.EVENTS, "g", 0, port.Snapshot(offset=7, content=b"again"))
+    assert (await log.load_snapshot(port.EVENTS, "g", 0, 7)) == port.Snapshot(offset=7, content=b"again")
+
+
+async def test_forgotten_snapshots_are_gone_and_a_log_without_any_says_so(log):
+    """Catches a first look that needs what only a first snapshot makes."""
+    assert await log.load_snapshot(port.EVENTS, "g", 0, 100) is None
+    await log.forget_snapshots(port.EVENTS, "g", 0)
+    await log.save_snapshot(port.EVENTS, "g", 0, port.Snapshot(offset=5, content=b"s"))
+    await log.forget_snapshots(port.EVENTS, "g", 0)
+    assert list(await log.snapshot_offsets(port.EVENTS, "g", 0)) == []

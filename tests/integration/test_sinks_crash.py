@@ -14,7 +14,7 @@ import pytest
 from tests.integration import sink_child
 from tests.unit.sinks import stores
 
-from penstock.sinks import failpoints
+from penstock.core import failpoints
 
 REPOSITORY = pathlib.Path(__file__).parents[2]
 BLOCKS = 6

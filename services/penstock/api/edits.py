@@ -31,7 +31,7 @@ _WIDER_THAN_INT32 = (schema.FieldType.INT64, schema.FieldType.FLOAT64)
 
 def check_edit(old: pipeline.BatchPipeline, new: pipeline.BatchPipeline, *, drained: bool) -> list[errors.Problem]:
     """Why `new` can't take the place of `old`; empty where it can. `drained`: nothing in the log is unread."""
-    problems = list(_renames(old, new))
+    problems = [*_renames(old, new), *_embedded_partitions(old, new)]
     if not drained:
         problems += [*_renamed_unread(old, new), *_immutable(old, new), *_schema(old, new)]
     return problems
@@ -43,6 +43,7 @@ def notices(old: pipeline.BatchPipeline, new: pipeline.BatchPipeline) -> list[st
     added = [sink for sink in new.spec.sinks if sink.name not in _names(old) and sink.name not in renamed]
     gone = [name for name in _names(old) if name not in _names(new) and name not in renamed.values()]
     return [
+        *_state_notices(old, new),
         *(f"sink {was} is now {now} and goes on where it was" for now, was in renamed.items()),
         *(f"sink {sink.name} is new and reads from {_start(sink)}" for sink in added),
         *(f"sink {name} is gone: its lane ends, and what it hasn't read won't land there{_hint(added)}" for name in gone),
@@ -97,21 +98,16 @@ def _renamed_unread(old: pipeline.BatchPipeline, new: pipeline.BatchPipeline) ->
 def _immutable(old: pipeline.BatchPipeline, new: pipeline.BatchPipeline) -> Iterator[errors.Problem]:
     for field, before, after in (
         ("spec.log.type", _log_type(old), _log_type(new)),
-        ("spec.log.partitions", _partitions(old), _partitions(new)),
+        ("spec.log.kafka.partitions", _kafka_partitions(old), _kafka_partitions(new)),
         ("spec.source.type", old.spec.source.type, new.spec.source.type),
         ("spec.source.kafka.topics", _topics(old), _topics(new)),
         ("spec.deduplicate.key", _key(old), _key(new)),
+        ("spec.transform.state.key", _state_key(old), _state_key(new)),
         ("spec.source.ingest.partitionBy", lower.partition_key(old), lower.partition_key(new)),
     ):
         if before != after and None not in (before, after):
             message = f"can't change while events are unread; it is {_spoken(before)}"
-            yield errors.Problem(field=_place(field, new), value=_spoken(after), message=message, remedy=_DRAIN_REMEDY)
-
-
-def _place(field: str, new: pipeline.BatchPipeline) -> str:
-    """Where a value stands in the new object: partitions belong to the type of the log."""
-    member = "kafka" if new.spec.log and new.spec.log.kafka else "embedded"
-    return field.replace("spec.log.partitions", f"spec.log.{member}.partitions")
+            yield errors.Problem(field=field, value=_spoken(after), message=message, remedy=_DRAIN_REMEDY)
 
 
 def _log_type(of: pipeline.BatchPipeline) -> str | None:
@@ -119,8 +115,14 @@ def _log_type(of: pipeline.BatchPipeline) -> str | None:
     return of.spec.log.type if of.spec.log else None
 
 
-def _partitions(of: pipeline.BatchPipeline) -> int | None:
-    return lower.partitions(of) if of.spec.log and (of.spec.log.kafka or of.spec.log.embedded) else None
+def _kafka_partitions(of: pipeline.BatchPipeline) -> int | None:
+    return lower.partitions(of) if of.spec.log and of.spec.log.kafka else None
+
+
+def _embedded(of: pipeline.BatchPipeline) -> int | None:
+    """Partitions of a log that is, or on one machine would be, embedded."""
+    told = of.spec.log
+    return None if told and (told.kafka or told.type == "Kafka") else lower.partitions(of)
 
 
 def _topics(of: pipeline.BatchPipeline) -> tuple[str, ...] | None:
@@ -131,8 +133,40 @@ def _key(of: pipeline.BatchPipeline) -> tuple[str, ...]:
     return of.spec.deduplicate.key if of.spec.deduplicate else ()
 
 
+def _state_key(of: pipeline.BatchPipeline) -> tuple[str, ...] | None:
+    """None without state: it may come and go, and begins empty when it comes."""
+    return of.spec.transform.state.key if of.spec.transform.state else None
+
+
+def _state_values(of: pipeline.BatchPipeline) -> dict[str, tuple[str, str | None]]:
+    return {one.name: (one.type, one.field) for one in of.spec.transform.state.values} if of.spec.transform.state else {}
+
+
+def _state_notices(old: pipeline.BatchPipeline, new: pipeline.BatchPipeline) -> Iterator[str]:
+    """What is forgotten and what begins empty, of each key."""
+    before, after = _state_values(old), _state_values(new)
+    if _state_key(old) not in (None, _state_key(new)):
+        before = {}
+    if begun := [name for name, what in after.items() if before.get(name) != what]:
+        yield f"state {', '.join(begun)} begins empty now: earlier events don't count"
+    if gone := [name for name in _state_values(old) if name not in after]:
+        yield f"state {', '.join(gone)} is forgotten"
+
+
 def _spoken(value: object) -> str:
     return (", ".join(map(str, value)) or "none") if isinstance(value, tuple) else str(value)
+
+
+def _embedded_partitions(old: pipeline.BatchPipeline, new: pipeline.BatchPipeline) -> Iterator[errors.Problem]:
+    """The file of the log is made with them, drained or not."""
+    before, after = _embedded(old), _embedded(new)
+    if before != after and None not in (before, after):
+        yield errors.Problem(
+            field="spec.log.embedded.partitions",
+            value=str(after),
+            message=f"can't change: the log of this data directory was made with {before}, also when it is drained",
+            remedy=f"Keep {before}, or drain and start with another --data directory, whose log begins empty.",
+        )
 
 
 def _schema(old: pipeline.BatchPipeline, new: pipeline.BatchPipeline) -> Iterator[errors.Problem]:
@@ -143,7 +177,7 @@ def _schema(old: pipeline.BatchPipeline, new: pipeline.BatchPipeline) -> Iterato
         message = f"can't change while events are unread; it is {was}"
         yield errors.Problem(field="spec.schema", value="", message=message, remedy=_DRAIN_REMEDY)
         return
-    keys = {*_key(old), *lower.partition_key(old)}
+    keys = {*_key(old), *lower.partition_key(old), *(_state_key(old) or ())}
     known = {field.name: field for field in before.fields}
     for index, field in enumerate(after.fields):
         reason = _unreadable(known.get(field.name), field, is_key=field.name in keys)

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator
+from typing import Any
+
+import pyarrow as pa
 
 from penstock.api import defaults
 from penstock.api.model import base, log, pipeline, sinks, source
 from penstock.api.model import batching as batching_models
 from penstock.api.model import schema as schema_models
+from penstock.api.model import transform as transform_models
 from penstock.core import schema
+from penstock.core.state import spec as state_spec
 from penstock.core.transform import spec
 
 _WHOLE_EVENT = schema.Schema(
@@ -128,8 +133,8 @@ def _log(described: pipeline.BatchPipeline) -> log.Log:
 
 def partition_key(described: pipeline.BatchPipeline) -> tuple[str, ...]:
     """The fields by which events share a partition; empty: spread evenly."""
-    deduplicate = described.spec.deduplicate
-    return ingest(described).partition_by or (deduplicate.key if deduplicate else ())
+    deduplicate, state = described.spec.deduplicate, described.spec.transform.state
+    return ingest(described).partition_by or (deduplicate.key if deduplicate else state.key if state else ())
 
 
 def event_schema(described: pipeline.BatchPipeline) -> schema.Schema:
@@ -167,6 +172,7 @@ def transform_spec(described: pipeline.BatchPipeline, sink: sinks.Sink) -> spec.
     explode, chosen = transform.explode, transform.filter
     return spec.TransformSpec(
         schema=event_schema(described),
+        state=state(described),
         explode=spec.Explode(
             field=explode.field,
             item=explode.item,
@@ -185,6 +191,26 @@ def transform_spec(described: pipeline.BatchPipeline, sink: sinks.Sink) -> spec.
         when=spec.Expression(name="when", sql=sink.when, path=f"{at}.when") if sink.when else None,
         table=_table_template(sink, at),
     )
+
+
+def state(described: pipeline.BatchPipeline) -> state_spec.StateSpec | None:
+    """What is remembered of each key, with the types of the declared fields."""
+    told = described.spec.transform.state
+    if told is None:
+        return None
+    fields = {field.name: schema.arrow_field(field) for field in event_schema(described).fields}
+    return state_spec.StateSpec(
+        key=told.key,
+        max_keys=told.max_keys_per_partition,
+        values=tuple(_state_value(one, fields) for one in told.values),
+    )
+
+
+def _state_value(one: transform_models.StateValue, fields: dict[str, Any]) -> state_spec.Value:
+    kind = state_spec.Kind(one.type)
+    field = one.field or ""
+    column = fields[field].with_name(one.name) if kind is state_spec.Kind.LAST else pa.field(one.name, pa.int64())
+    return state_spec.Value(kind=kind, column=column, field=field)
 
 
 def _select(described: pipeline.BatchPipeline, sink: sinks.Sink, at: str) -> tuple[spec.Output, ...] | None:

@@ -13,7 +13,7 @@ from penstock.api.model import base, log, pipeline, sinks, stores
 from penstock.core import errors
 
 _LOG_REMEDY = "Start with --log embedded to use a log on this machine instead."
-_SINKS_HERE = ("DuckDB", "Files", "HTTP")
+_SINKS_HERE = ("ClickHouse", "DuckDB", "Files", "HTTP")
 
 
 def one_machine_problems(described: pipeline.BatchPipeline) -> list[errors.Problem]:

@@ -8,21 +8,11 @@ name is a word of its own. has() guards every field without a default, because C
 
 from __future__ import annotations
 
-import dataclasses
 from typing import Final
 
-from penstock.api import defaults
+from penstock.api import defaults, rule, state_rules
 
-
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class Rule:
-    """One rule. `path` has [] for every item and ** for every field and element below; `field` is where the error points."""
-
-    path: str
-    cel: str
-    message: str
-    remedy: str
-    field: str = ""
+Rule = rule.Rule
 
 
 def _member(path: str, type_: str, member: str, *, optional: bool = False) -> Rule:
@@ -48,16 +38,6 @@ def _ordered(path: str, low: str, high: str) -> Rule:
         message=f"is more than {high}",
         remedy=f"Lower {low} or raise {high}.",
         field=f".{low}",
-    )
-
-
-def _unique(path: str) -> Rule:
-    """Names differ in more than upper and lower case: SQL doesn't tell those apart."""
-    return Rule(
-        path=path,
-        cel="self.all(a, self.all(b, a.name == b.name || a.name.lowerAscii() != b.name.lowerAscii()))",
-        message="two names differ only in upper and lower case, which SQL doesn't tell apart",
-        remedy="Rename one of the two.",
     )
 
 
@@ -148,7 +128,7 @@ _LOG_AND_SOURCE: Final = (
 )
 
 _SCHEMA: Final = (
-    _unique("spec.schema.fields"),
+    rule.unique("spec.schema.fields"),
     Rule(
         path="spec.schema.fields[]",
         cel="!self.name.startsWith('_')",
@@ -185,8 +165,8 @@ _TRANSFORM: Final = (
         remedy="Give the position another name.",
         field=".indexAs",
     ),
-    _unique("spec.transform.variables"),
-    _unique("spec.transform.select"),
+    rule.unique("spec.transform.variables"),
+    rule.unique("spec.transform.select"),
     Rule(
         path="spec.transform.select",
         cel="self.exists(c, !c.routeOnly)",
@@ -370,7 +350,7 @@ _ACROSS: Final = (
     ),
 )
 
-BATCH_PIPELINE: Final[tuple[Rule, ...]] = (*_LOG_AND_SOURCE, *_SCHEMA, *_TRANSFORM, *_SINKS, *_ACROSS)
+BATCH_PIPELINE: Final[tuple[Rule, ...]] = (*_LOG_AND_SOURCE, *_SCHEMA, *_TRANSFORM, *state_rules.STATE, *_SINKS, *_ACROSS)
 
 DEAD_LETTER_REPLAY: Final[tuple[Rule, ...]] = (
     _member("spec.source", "KafkaTopic", "kafkaTopic"),

@@ -10,8 +10,8 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 
-from penstock.batcher import prepare
-from penstock.core import addresses, delivery, ledger, watermark
+from penstock.batcher import prepare, suspects
+from penstock.core import addresses, delivery, ledger, plans, watermark
 
 
 @dataclasses.dataclass(slots=True)
@@ -43,6 +43,11 @@ class PartitionAccounts:
         self._finished_producers = dict(metadata.producers)
         self._read_producers = dict(metadata.producers)
         self.settled = metadata.counts
+        self._skipped = metadata.skipped
+        self.plans = plans.Book(metadata.plans)
+        self._forget_at: int | None = None
+        self.guard: suspects.Guard | None = None
+        """Against a crash loop; replays have none."""
 
     @property
     def position(self) -> int:
@@ -63,9 +68,44 @@ class PartitionAccounts:
 
     def metadata(self) -> ledger.LaneMetadata:
         """What is committed with `position`."""
+        self._forget_skipped(self.position)
+        starts, suspect = self.guard.marks(self.position) if self.guard else (0, None)
         return ledger.LaneMetadata(
-            counts=self.settled, producers=dict(self._finished_producers), starts=0, start_offset=self._start
+            counts=self.settled,
+            producers=dict(self._finished_producers),
+            starts=starts,
+            start_offset=self._start,
+            suspect=suspect,
+            skipped=self._skipped,
+            plans=self._plans_ahead(),
         )
+
+    def _plans_ahead(self) -> str:
+        self.plans.forget(addresses.Position(self.position))
+        return self.plans.text()
+
+    @property
+    def read_to(self) -> int:
+        """Everything below this offset was read."""
+        return self._watermark.next_offset
+
+    def appended_at(self, offset: int) -> int:
+        """Append time of an open block in microseconds."""
+        return self._open[offset].append_time_microseconds
+
+    def skip(self, next_offset: int) -> None:
+        """Go on at `next_offset`; what lies before it and was not started is lost, and was counted when a person said so.
+
+        Producers are forgotten with it, else the blocks left out would count again as missing before those that follow.
+        """
+        self._watermark.skip(next_offset)
+        self._read_producers.clear()
+        self._forget_at = next_offset
+
+    def _forget_skipped(self, position: int) -> None:
+        if self._forget_at is not None and position >= self._forget_at:
+            self._finished_producers.clear()
+            self._forget_at = None
 
     def totals(self) -> ledger.Counts:
         """The ledger including what open blocks have come to so far."""
@@ -101,11 +141,11 @@ class PartitionAccounts:
             counts=ledger.Counts(
                 read=verdict.events,
                 duplicates=verdict.duplicates,
-                dead_lettered_events=len(verdict.too_large),
+                dead_lettered_events=verdict.refused,
                 lost=lost,
             ),
             events_open=verdict.transformed,
-            letters_open=len(verdict.too_large),
+            letters_open=verdict.refused,
         )
         self._settle(verdict.offset)
 
@@ -155,6 +195,7 @@ class PartitionAccounts:
     def _finish(self, offset: int) -> None:
         self._watermark.finished(offset)
         for passed in self._watermark.advance():
+            self._forget_skipped(passed)
             block = self._open.pop(passed, None)
             if block is not None:
                 self.settled = self.settled + block.counts
@@ -194,6 +235,21 @@ class LaneAccounts:
         self._partitions.pop(partition, None)
         self._known.pop(partition, None)
 
+    @property
+    def assigned(self) -> list[int]:
+        """The partitions that are this lane's now."""
+        return list(self._partitions)
+
+    def appended_at(self, partition: int, offset: int) -> int:
+        """Append time of an open block in microseconds; 0 once its partition was revoked."""
+        part = self._partitions.get(partition)
+        return part.appended_at(offset) if part else 0
+
+    def planned(self, partition: int) -> plans.Book | None:
+        """What is planned of a partition; None once it was revoked."""
+        part = self._partitions.get(partition)
+        return part.plans if part else None
+
     def came_since(self, stretch: addresses.Range) -> bool:
         """Whether a part of it was appended after the partition was assigned."""
         end = self._log_ends.get(stretch.partition)
@@ -223,6 +279,12 @@ class LaneAccounts:
     def commits(self) -> dict[int, tuple[int, ledger.LaneMetadata]]:
         """Offset and metadata to commit, by partition."""
         return {partition: (part.position, part.metadata()) for partition, part in self._partitions.items()}
+
+    def stopping(self) -> None:
+        """The process ends in good order: no block is suspected for it."""
+        for part in self._partitions.values():
+            if part.guard:
+                part.guard.stop()
 
     def totals(self) -> ledger.Counts:
         """The lane's ledger, open blocks included."""

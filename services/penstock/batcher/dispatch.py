@@ -12,15 +12,21 @@ import math
 import time
 from collections.abc import Callable, Iterator
 
-from penstock.batcher import landing
+import structlog
+
+from penstock.batcher import landing, planning
 from penstock.batcher import settings as lane_settings
-from penstock.core import breaker
-from penstock.core.batching import builder, chunks, model
+from penstock.core import addresses, breaker
+from penstock.core.batching import builder, chunks, model, partitioned
 from penstock.telemetry import metrics
 
 _WAITED_SECONDS = 0.002
 _MOST_GIVING_WAY = 4
 _LATENCIES_KEPT = 512
+_LAST_WRITES_SECONDS = 2.0
+_SLOW_EVERY_SECONDS = 10.0
+
+_log = structlog.get_logger()
 
 
 class Dispatcher:
@@ -37,7 +43,8 @@ class Dispatcher:
     ) -> None:
         self._settings, self._lander, self._circuit, self._clock = settings, lander, circuit, clock
         self._counts_latency = counts_latency
-        self._builder = builder.Builder(settings.write_model, settings.limits, send_when_idle=settings.send_when_idle)
+        self._builder: builder.Builder | partitioned.Builders = self._opened()
+        self._planner: planning.Planner | None = None
         self._level, self._sums = model.StoreLevel(), model.WriteSums()
         self._slots = self._wanted_slots(0)
         self._writing: dict[asyncio.Task[None], builder.Batch] = {}
@@ -48,10 +55,20 @@ class Dispatcher:
         self._due_since: float | None = None
         self._awaiting_letters = 0
         self._error: BaseException | None = None
+        self._slow, self._slow_told = 0, -math.inf
         self.nothing_unread = False
         self.flushes = dict.fromkeys(builder.Reason, 0)
         self.rows_dispatched = 0
         self.latencies: list[float] = []
+
+    def _opened(self) -> builder.Builder:
+        told = self._settings
+        return builder.Builder(told.write_model, told.limits, send_when_idle=told.send_when_idle)
+
+    def plan_with(self, planner: planning.Planner) -> None:
+        """Before any rows come: batches are of one partition each, and planned before they leave."""
+        self._planner = planner
+        self._builder = partitioned.Builders(self._opened, planner.has_room)
 
     def _wanted_slots(self, most: int) -> int:
         wanted = (
@@ -68,8 +85,16 @@ class Dispatcher:
 
     def add(self, chunk: chunks.Chunk) -> None:
         """Rows for the open batch."""
-        self._builder.add(chunk)
+        rest = self._planner.route(chunk) if self._planner else chunk
+        if rest is not None:
+            self._builder.add(rest)
         self._look()
+
+    def passed(self, stretch: addresses.Range) -> None:
+        """A stretch of the log was read that makes no rows."""
+        if self._planner:
+            self._planner.passed(stretch)
+            self._look()
 
     async def room(self) -> None:
         """Wait until what is held is within the memory bound."""
@@ -78,10 +103,13 @@ class Dispatcher:
     def drop(self, partition: int) -> None:
         """The partition was revoked: forget its rows that are not on their way."""
         self._builder.drop(partition)
+        if self._planner:
+            self._planner.drop(partition)
         self._look()
 
     def _look(self) -> None:
         held = self._builder.bytes + sum(batch.bytes for batch in self._writing.values())
+        held += self._planner.bytes if self._planner else 0
         if held < self._settings.memory_bytes:
             self._room.set()
         else:
@@ -116,7 +144,8 @@ class Dispatcher:
     def rows_in_flight(self) -> int:
         """Rows in the open batch, on their way to the store, or waiting for their dead letters."""
         on_their_way = sum(batch.rows for batch in self._writing.values()) - self._lander.settled_rows
-        return self._builder.rows + on_their_way + self._awaiting_letters
+        planned = self._planner.rows if self._planner else 0
+        return self._builder.rows + planned + on_their_way + self._awaiting_letters
 
     @contextlib.contextmanager
     def awaiting_letters(self, rows: int) -> Iterator[None]:
@@ -183,16 +212,22 @@ class Dispatcher:
         return self._circuit.state is not breaker.State.CLOSED and bool(self._writing)
 
     def _due(self, now: float) -> builder.Reason | float:
+        if self._planner and self.nothing_unread:
+            self._planner.finish()
+        if self._planner and self._planner.waiting:
+            return builder.Reason.RESUMED
         if self._draining and self.nothing_unread and self._builder.rows:
-            return builder.Reason.DRAIN
+            return self._builder.drains()
         return self._builder.due(now, level=self._level.value, nothing_unread=self.nothing_unread)
 
     def _dispatch(self, reason: builder.Reason, now: float) -> None:
-        batch = self._builder.take(reason, level=self._level.value)
+        resumed = self._planner.next() if self._planner and reason is builder.Reason.RESUMED else None
+        batch = resumed.batch if resumed else self._builder.take(reason, level=self._level.value)
+        ticket = self._planner.begin(batch, resumed.plan if resumed else None) if self._planner else None
         waited = now - (self._due_since if self._due_since is not None else now) > _WAITED_SECONDS
         self._due_since = None
         self._note_dispatch(batch, now, waited=waited)
-        task = asyncio.create_task(self._write(batch, now))
+        task = asyncio.create_task(self._write(batch, now, ticket))
         self._writing[task] = batch
         task.add_done_callback(self._written)
 
@@ -207,9 +242,25 @@ class Dispatcher:
             metrics.BATCH_QUEUE_SECONDS.labels(**labels).observe(max(0.0, now - batch.born))
         metrics.DISPATCHES.labels(**labels, waited=str(waited).lower()).inc()
 
-    async def _write(self, batch: builder.Batch, dispatched: float) -> None:
-        seconds = await self._lander.land(batch)
+    async def _write(self, batch: builder.Batch, dispatched: float, ticket: planning.Ticket | None) -> None:
+        self._settings.failpoint("lane.dispatched")
+        if ticket is None:
+            seconds = await self._lander.land(batch)
+        else:
+            seconds = await self._write_planned(batch, ticket)
         self._note_landed(batch, dispatched, seconds)
+
+    async def _write_planned(self, batch: builder.Batch, ticket: planning.Ticket) -> float:
+        try:
+            await ticket.ready()
+            self._settings.failpoint("lane.planned")
+            seconds = await self._lander.land(batch, ticket)
+            ticket.settled()
+        except planning.LostPartitionError:
+            return 0.0
+        finally:
+            ticket.close()
+        return seconds
 
     def _note_landed(self, batch: builder.Batch, dispatched: float, seconds: float) -> None:
         labels, told, landed = self._settings.labels, self.write_model, self._clock()
@@ -223,6 +274,28 @@ class Dispatcher:
             metrics.LANDING_RATIO.labels(**labels).observe((landed - dispatched) / expected)
         if self._counts_latency:
             self._note_latency(batch, landed)
+            self._tell_if_slow(batch, dispatched, landed, seconds)
+
+    def _tell_if_slow(self, batch: builder.Batch, dispatched: float, landed: float, seconds: float) -> None:
+        """A log line for a batch that missed the objective, with where its time went; one in ten seconds, with a count."""
+        if landed - batch.born <= self._settings.latency_objective_seconds:
+            return
+        self._slow += 1
+        if landed - self._slow_told < _SLOW_EVERY_SECONDS:
+            return
+        _log.warning(
+            "slow_batch",
+            sink=self._settings.sink,
+            rows=batch.rows,
+            bytes=batch.bytes,
+            reason=batch.reason.value,
+            total_seconds=round(landed - batch.born, 3),
+            waited_seconds=round(max(0.0, dispatched - batch.born), 3),
+            retried_seconds=round(max(0.0, landed - dispatched - seconds), 3),
+            write_seconds=round(seconds, 3),
+            slow_batches=self._slow,
+        )
+        self._slow, self._slow_told = 0, landed
 
     def _note_latency(self, batch: builder.Batch, landed: float) -> None:
         labels, latency = self._settings.labels, max(0.0, landed - batch.born)
@@ -242,7 +315,12 @@ class Dispatcher:
         self._look()
 
     async def close(self) -> None:
-        """Cancel what is on its way; the same ranges are sent again by whoever comes next."""
+        """Cancel what is on its way; the same ranges are sent again by whoever comes next.
+
+        Planned batches first get a moment to land: only until the pipeline is edited can they be sent again as they were.
+        """
+        if self._planner and self._writing and self._circuit.state is breaker.State.CLOSED:
+            await asyncio.wait(list(self._writing), timeout=_LAST_WRITES_SECONDS)
         for task in list(self._writing):
             task.cancel()
         await asyncio.gather(*self._writing, return_exceptions=True)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent import futures
 from typing import ParamSpec, TypeVar
 
@@ -41,18 +41,24 @@ class Feed:
         """Run `call` on the lane's worker thread, after what was asked of it before."""
         return await asyncio.get_running_loop().run_in_executor(self._worker, lambda: call(*arguments, **named))
 
-    async def take(self, group: prepare.Group, born: float) -> None:
-        """Transform all of the group, as fast as the open batch has room. The accounts know its blocks already."""
-        for start, stop in group.runs(self._settings.transform_rows):
+    async def take(self, group: prepare.Group, born: float, runs: Iterable[tuple[int, int]] | None = None) -> None:
+        """Transform all of the group, as fast as the open batch has room. The accounts know its blocks already.
+
+        `runs`: the stretches of events to do it in, where something is known about them; together they cover the group.
+        """
+        for start, stop in runs or group.runs(self._settings.transform_rows, self._settings.transform_bytes):
             await self._dispatcher.room()
             await self._transform(group, start, stop, born)
 
     async def _transform(self, group: prepare.Group, start: int, stop: int, born: float) -> None:
         prepared = await self.on_worker(self._preparer.transform, group, start, stop, born)
+        self._settings.failpoint("lane.transformed")
         self._accounts[group.partition].transformed(prepared.counts)
         self._told(sum(run.made for run in prepared.counts.values()))
         if prepared.chunk.rows.num_rows:
             self._dispatcher.add(prepared.chunk)
+        else:
+            self._dispatcher.passed(prepared.chunk.range)
         if prepared.failures:
             await self._refuse_rows(group.partition, prepared)
 

@@ -20,7 +20,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import structlog
 
-from penstock.batcher import accounts, letters, sink_client
+from penstock.batcher import accounts, letters, planning, sink_client
 from penstock.batcher import settings as lane_settings
 from penstock.core import addresses, breaker, deadletters, delivery, results, retry
 from penstock.core.batching import builder, chunks
@@ -67,9 +67,12 @@ def _of_table(chunk: chunks.Chunk, table: str) -> chunks.Chunk:
     return chunk.where(mine.to_numpy())
 
 
-def _token(table: str, ranges: Sequence[addresses.Range], rows: int) -> str:
-    """The identity of these rows for stores that remember tokens: another cut, or a rest after refusals, has another one."""
-    told = hashlib.sha256(f"{table}\n{rows}".encode())
+def _token(lane: str, table: str, ranges: Sequence[addresses.Range], rows: int, appended: int) -> str:
+    """The identity of these rows for stores that remember tokens: another cut, or a rest after refusals, has another one.
+
+    `appended`: when the last block was; a log that was put back from a copy has other blocks at the same offsets.
+    """
+    told = hashlib.sha256(f"{lane}\n{table}\n{rows}\n{appended}".encode())
     for stretch in ranges:
         told.update(f"\n{stretch.log_id}/{stretch.partition}/{stretch.start}/{stretch.end}".encode())
     return told.hexdigest()
@@ -91,6 +94,14 @@ def _halves(piece: Piece) -> Iterator[Piece]:
         room -= min(room, rows)
     yield Piece(table=piece.table, parts=left)
     yield Piece(table=piece.table, parts=right)
+
+
+async def _cut(halves: Sequence[Piece], stretch: addresses.Range, ticket: planning.Ticket) -> list[list[addresses.Range]]:
+    """The ranges of the halves, once it is durable that they go apart; by address alone, as a retry has other chunks."""
+    first = next(part for part in halves[1].parts if part.rows.num_rows)
+    place = first.places([0])[0]
+    await ticket.cut(halves[0].table, place)
+    return [[dataclasses.replace(stretch, end=place)], [dataclasses.replace(stretch, start=place)]]
 
 
 class Lander:
@@ -130,16 +141,52 @@ class Lander:
         """How many writes may be under way at once."""
         self._turns = asyncio.Semaphore(slots)
 
-    async def land(self, batch: builder.Batch) -> float:
-        """Settle every row of the batch; the seconds of the last successful write (0.0 when none was needed)."""
+    async def land(self, batch: builder.Batch, ticket: planning.Ticket | None = None) -> float:
+        """Settle every row of the batch; the seconds of the last successful write (0.0 when none was needed).
+
+        With a `ticket` in the pieces that it says and no others. Raises RewoundLogError, LogError, LostPartitionError.
+        """
         seconds = 0.0
-        for piece in pieces(batch, self._settings.tables[0]):
-            told = self._settings.unclassified_attempts
-            seconds = max(seconds, await self._land_piece(piece, batch.ranges, patience=told, since=self.landings))
+        for whole in pieces(batch, self._settings.tables[0]):
+            for piece, ranges in self._planned(whole, ticket) if ticket else ((whole, batch.ranges),):
+                told = self._settings.unclassified_attempts
+                landed = await self._land_piece(piece, ranges, patience=told, since=self.landings, ticket=ticket)
+                seconds = max(seconds, landed)
         return seconds
 
+    def _planned(self, whole: Piece, ticket: planning.Ticket) -> Iterator[tuple[Piece, Sequence[addresses.Range]]]:
+        """What is left to land of a planned piece, and the range of each part, which its token is made of."""
+        for stretch, settled in ticket.pieces(whole.table):
+            piece = whole
+            if stretch != ticket.whole:
+                piece = Piece(table=whole.table, parts=[part.inside([stretch]) for part in whole.parts])
+            if settled:
+                for part in piece.parts:
+                    self._count_landed(part)
+                continue
+            if ticket.resumed:
+                piece = Piece(table=piece.table, parts=[self._unlettered(part) for part in piece.parts])
+            yield piece, [stretch]
+            ticket.passed(whole.table, stretch.end)
+
+    def _unlettered(self, part: chunks.Chunk) -> chunks.Chunk:
+        """Without the rows that have a letter of a process before this one: they were never in the store, nor in its token."""
+        known = self._accounts.known_letters(part.range.partition)
+        if not known:
+            return part
+        refused = part.at(known)
+        self._refused(part.where(refused))
+        return part.where(~refused)
+
     async def _land_piece(
-        self, piece: Piece, ranges: Sequence[addresses.Range], *, patience: int, since: int, tried: bool = False
+        self,
+        piece: Piece,
+        ranges: Sequence[addresses.Range],
+        *,
+        patience: int,
+        since: int,
+        tried: bool = False,
+        ticket: planning.Ticket | None = None,
     ) -> float:
         """`patience`: attempts before a failure that no rule knows is looked for row by row; `since`: landings before it;
         `tried`: whether these rows may have reached the store already. Raises RewoundLogError."""
@@ -153,9 +200,12 @@ class Lander:
             except delivery.WriteFailedError as error:
                 attempt, tried = attempt + 1, True
                 unknown = error.failure.result_class is results.ResultClass.UNCLASSIFIED
-                if unknown and attempt >= patience and piece.rows > 1:
-                    return await self._bisect(piece, ranges, since)
-                if unknown and attempt >= patience and self.landings > since:
+                refused = error.failure.result_class is results.ResultClass.DATA
+                if refused:
+                    self._circuit.record(self._clock(), generation, results.ResultClass.DATA)
+                if (refused or (unknown and attempt >= patience)) and piece.rows > 1:
+                    return await self._bisect(piece, ranges, since, ticket)
+                if refused or (unknown and attempt >= patience and self.landings > since):
                     await self._give_up(piece, error.failure)
                     return seconds
                 with self._giving_way(unknown):
@@ -179,13 +229,21 @@ class Lander:
         finally:
             self.troubled -= unknown
 
-    async def _bisect(self, piece: Piece, ranges: Sequence[addresses.Range], since: int) -> float:
-        """Land the halves on their own. Only a row that is refused alone, while others land, is ever given up."""
+    async def _bisect(self, piece: Piece, ranges: Sequence[addresses.Range], since: int, ticket: planning.Ticket | None) -> float:
+        """Land the halves on their own. Only a row that is refused alone is ever given up; for a reason that no rule knows,
+        only while others land."""
+        self._settings.failpoint("lane.bisecting")
         seconds = 0.0
-        for half in _halves(piece):
-            own = addresses.intersect(ranges, [part.range for part in half.parts])
+        halves = list(_halves(piece))
+        owns = [addresses.intersect(ranges, [part.range for part in half.parts]) for half in halves]
+        if ticket:
+            owns = await _cut(halves, ranges[0], ticket)
+        for half, own in zip(halves, owns, strict=True):
             patience = 1 if half.rows > 1 else self._settings.unclassified_attempts
-            seconds = max(seconds, await self._land_piece(half, own, patience=patience, since=since, tried=True))
+            landed = await self._land_piece(half, own, patience=patience, since=since, tried=True, ticket=ticket)
+            seconds = max(seconds, landed)
+            if ticket:
+                ticket.passed(piece.table, own[0].end)
         return seconds
 
     async def _give_up(self, piece: Piece, failure: results.Failure) -> None:
@@ -206,13 +264,19 @@ class Lander:
             lane=self._settings.lane,
             table=piece.table,
             ranges=ranges,
-            token=_token(piece.table, ranges, rows.num_rows),
+            token=_token(self._settings.lane, piece.table, ranges, rows.num_rows, self._appended(piece)),
             finished_below=self._accounts.finished_below(),
             key_columns=(),
             rows=rows,
         )
         async with self._turns:
-            return await self._client.write(batch, deadline_seconds=self._settings.limits.write_timeout_seconds)
+            result = await self._client.write(batch, deadline_seconds=self._settings.limits.write_timeout_seconds)
+        self._settings.failpoint("lane.answered")
+        return result
+
+    def _appended(self, piece: Piece) -> int:
+        part = next(part for part in reversed(piece.parts) if part.rows.num_rows)
+        return self._accounts.appended_at(part.range.partition, int(part.row_offsets[-1]))
 
     async def _failed(self, failure: results.Failure, generation: int, attempt: int) -> None:
         _log.warning(

@@ -8,6 +8,7 @@ crash is committed with the offset.
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import enum
 import random
 import time
@@ -16,10 +17,11 @@ from concurrent import futures
 
 import structlog
 
-from penstock.batcher import accounts, dispatch, feed, landing, letters, prepare, reader, replays, sink_client
+from penstock.batcher import accounts, dispatch, feed, landing, letters, planning, prepare, reader, recall, replays, sink_client
 from penstock.batcher import settings as lane_settings
-from penstock.core import blocks, breaker, deadletters, delivery, flood, ledger, results
+from penstock.core import blocks, breaker, deadletters, delivery, flood, ledger, plans, results
 from penstock.core.batching import model
+from penstock.core.state import snapshot
 from penstock.log import port
 
 _log = structlog.get_logger()
@@ -55,6 +57,7 @@ class Lane:
         self._state = State.RUNNING
         self._stopped_by: results.Failure | None = None
         self._committed: dict[int, port.Commit] = {}
+        self._committing = asyncio.Lock()
         self.delivery: delivery.Description | None = None
         self._replaying: replays.Replays | None = None
 
@@ -80,10 +83,8 @@ class Lane:
         loop = asyncio.get_running_loop()
         log_id = self._event_log.log_id
         self._preparer = await loop.run_in_executor(self._worker, prepare.Preparer, self.settings, log_id)
-        for table in reversed(self.settings.tables):
-            self.delivery = await self._client.describe(self.settings.lane, table, self._preparer.output_schema)
-        assert self.delivery is not None  # noqa: S101 - a lane has at least one table
-        self.dispatcher.bound(self.delivery.max_concurrency)
+        self.delivery = described = await self._describe()
+        self.dispatcher.bound(described.max_concurrency)
         self._reader = reader.Reader(
             self.settings,
             self._event_log,
@@ -92,12 +93,32 @@ class Lane:
             self.dispatcher,
             self._letters,
             self._fed(),
+            self.commit,
         )
         self._subscription = await self._event_log.subscribe(port.EVENTS, self.settings.lane, self._reader)
         self._replaying = replaying = replays.Replays(self.settings, self._event_log, self._shared())
+        if described.identity is delivery.Identity.TOKEN:
+            self._plan(replaying)
         await replaying.join()
         loops = (self._read, self.dispatcher.run, replaying.run, replaying.dispatcher.run, self._commit_regularly)
         self._tasks = [asyncio.create_task(self._guarded(loop), name=f"lane-{self.settings.sink}") for loop in loops]
+
+    async def _describe(self) -> delivery.Description:
+        """What holds for every table of the lane: the weakest of what holds for each."""
+        columns = self._preparer.output_schema
+        found = [await self._client.describe(self.settings.lane, table, columns) for table in self.settings.tables]
+        return next((one for one in found if one.identity is delivery.Identity.NONE), found[0])
+
+    def _plan(self, replaying: replays.Replays) -> None:
+        """The store knows tokens: from now on what a batch is made of is durable before it leaves."""
+        self.dispatcher.plan_with(planning.Planner(self.settings, self.accounts, self.commit, self._in_doubt))
+        replaying.plan_with(self._in_doubt)
+
+    def _in_doubt(self, what: str) -> None:
+        """Something may stand in the store twice: whoever asks about the lane is told so until its next start."""
+        assert self.delivery is not None  # noqa: S101 - nothing is planned before it is known
+        reason = f"{self.delivery.identity_reason}; but {what}"
+        self.delivery = dataclasses.replace(self.delivery, identity_reason=reason)
 
     def _fed(self) -> feed.Feed:
         return feed.Feed(
@@ -182,6 +203,7 @@ class Lane:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self.dispatcher.close()
         if self._tasks:
+            self.accounts.stopping()
             await self.commit()
             await self._subscription.close()
             await self.replay_log.close()
@@ -212,17 +234,30 @@ class Lane:
     async def _commit_regularly(self) -> None:
         while True:
             await asyncio.sleep(self.settings.commit_seconds)
-            await self.commit()
+            try:
+                await self.commit()
+            except port.LogFullError as error:
+                # Somebody else has taken even the log's reserve. What is finished stays finished, and room comes back.
+                _log.warning("commit_waits", sink=self.settings.sink, error=str(error))
 
     async def commit(self) -> None:
-        """Make what is finished durable: offset and ledger in one step."""
+        """Make what is finished, and what is planned, durable: offset, ledger and plans in one step."""
+        # One at a time: an older state must not follow a newer one that a write has already left on.
+        async with self._committing:
+            await self._commit()
+
+    async def _commit(self) -> None:
         wanted = {
             partition: port.Commit(offset=offset, metadata=ledger.to_metadata(metadata))
             for partition, (offset, metadata) in self.accounts.commits().items()
         }
         changed = {partition: commit for partition, commit in wanted.items() if self._committed.get(partition) != commit}
         if changed:
+            before = {partition: commit.offset for partition, commit in self._committed.items()}
+            await self._reader.keeper.save({partition: commit.offset for partition, commit in wanted.items()}, before)
+            self.settings.failpoint("lane.committing")
             await self._subscription.commit(changed)
+            self.settings.failpoint("lane.committed")
             self._committed |= changed
         await self.replay_log.commit()
 
@@ -253,7 +288,7 @@ class Lane:
                 continue
             page = await self._event_log.headers(port.EVENTS, partition, min(bounds.end, offset + look_at), limit=look_at)
             seen = [record for record in page if record.offset >= offset]
-            rows = sum(blocks.read_header(record.headers).rows for record in seen)
+            rows = sum(blocks.told_rows(record.headers) for record in seen)
             events += round(rows * behind / max(1, len(seen)))
             oldest = max([oldest, *(time.time() - record.append_time_microseconds / 1e6 for record in seen)])
         return events, oldest
@@ -263,11 +298,11 @@ def _as_failure(error: Exception) -> results.Failure:
     codes: dict[type[Exception], tuple[str, str]] = {
         port.OffsetOutOfRangeError: (
             "LogGap",
-            "what is missing can't be read again; docs/delivery.md says how to go on after it",
+            "restore the log from a copy, or leave the gap out with `penstock skip`",
         ),
         port.DamagedLogError: (
             "DamagedLog",
-            "restore the log from a copy; docs/delivery.md says how to go on without the record",
+            "restore the log from a copy, or leave the record out with `penstock skip`",
         ),
         landing.RewoundLogError: (
             "LogRewound",
@@ -275,9 +310,18 @@ def _as_failure(error: Exception) -> results.Failure:
         ),
         blocks.CorruptBlockError: (
             "CorruptBlock",
-            "restore the log from a copy; docs/delivery.md says how to go on without the block",
+            "restore the log from a copy, or leave the block out with `penstock skip`",
         ),
-        blocks.BlockFormatError: ("BlockFormat", "run a release that reads this block format"),
+        blocks.BlockFormatError: (
+            "BlockFormat",
+            "run a release that reads this block format, or leave the block out with `penstock skip`",
+        ),
+        snapshot.SnapshotError: ("StateSnapshot", "the message says how to go on"),
+        recall.StateLostError: (
+            "StateLost",
+            "restore the data directory from a copy, or start once without spec.transform.state, which forgets it",
+        ),
+        plans.PlansError: ("CommitMetadata", "run the release that wrote it or a newer one"),
         ledger.MetadataError: ("CommitMetadata", "run the release that wrote it or a newer one"),
     }
     code, remedy = codes.get(type(error), (type(error).__name__, "restart the lane; if it comes back, report it with the log"))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import collections
+import contextlib
 import dataclasses
 import secrets
 import time
@@ -14,7 +15,7 @@ import structlog
 
 from penstock.batcher import originals
 from penstock.batcher import settings as lane_settings
-from penstock.core import addresses, deadletters, markers, schema
+from penstock.core import addresses, deadletters, dialects, markers, schema
 from penstock.log import port
 from penstock.telemetry import metrics
 
@@ -126,11 +127,12 @@ class LetterWriter:
             for record in records[failed:]:
                 await self._append_patiently(partition, record)
             self._sequences[partition] = first + len(letters)
+        self._settings.failpoint("lane.lettered")
         for category, count in collections.Counter(letter.category for letter in letters).items():
             metrics.DEAD_LETTERS.labels(**self._settings.labels, category=category.value).inc(count)
 
     def _record(self, sequence: int, letter: deadletters.DeadLetter) -> port.NewRecord:
-        value, headers = deadletters.encode(letter)
+        value, headers = dialects.encode(letter, self._settings.dead_letters)
         return port.NewRecord(value=value, headers=headers, producer=self._producer, sequence=sequence)
 
     async def _append_patiently(self, partition: int, record: port.NewRecord) -> None:
@@ -162,7 +164,8 @@ class LetterWriter:
                     return
                 if markers.is_marker(header.headers):
                     continue
-                letter = deadletters.decode(b"", header.headers)
-                if letter.lane == self._settings.lane:
-                    yield letter
+                with contextlib.suppress(deadletters.DeadLetterError):  # A damaged record is not what this process wrote.
+                    letter = dialects.decode(b"", header.headers)
+                    if letter.lane == self._settings.lane:
+                        yield letter
             before = page[-1].offset

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -18,6 +18,8 @@ import pyarrow.compute as pc
 from penstock.batcher import settings as lane_settings
 from penstock.core import addresses, blocks, dedup, schema
 from penstock.core.batching import chunks
+from penstock.core.state import spec as state_spec
+from penstock.core.state import table as state_table
 from penstock.core.transform import spec, transform
 from penstock.log import port
 
@@ -36,11 +38,18 @@ class BlockVerdict:
     events: int
     duplicates: int
     too_large: tuple[int, ...]
-    """Ordinals of events that make more rows than any event may."""
+    """Ordinals of events that make more rows than any event may, or more bytes of rows."""
+    killers: Mapping[int, str] = dataclasses.field(default_factory=dict)
+    """Ordinals of events that have killed a process (batcher.suspects), and how."""
+
+    @property
+    def refused(self) -> int:
+        """Events that are dead-lettered whole."""
+        return len(self.too_large) + len(self.killers)
 
     @property
     def transformed(self) -> int:
-        return self.events - self.duplicates - len(self.too_large)
+        return self.events - self.duplicates - self.refused
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,16 +63,18 @@ class Group:
     table: pa.Table
     lengths: Index
     """Rows each event will make."""
+    sizes: Index
+    """Bytes that its rows will repeat of it."""
     items: Sequence[Sequence[int]] | None = None
     """Replays only: the item ordinals of which each event makes rows; an event that names none makes all of its rows."""
 
-    def runs(self, most_rows: int) -> Iterator[tuple[int, int]]:
-        """Stretches [start, stop) of events, each making at most `most_rows` rows, but at least one event."""
-        total = np.cumsum(self.lengths)
+    def runs(self, most_rows: int, most_bytes: int) -> Iterator[tuple[int, int]]:
+        """Stretches [start, stop) of events, each making at most so many rows and repeated bytes, but at least one event."""
+        bounds = ((np.cumsum(self.lengths), most_rows), (np.cumsum(self.sizes), most_bytes))
         start, events = 0, len(self.lengths)
         while start < events:
-            before = int(total[start - 1]) if start else 0
-            stop = max(start + 1, int(np.searchsorted(total, before + most_rows, side="right")))
+            stops = (_fitting(total, start, most) for total, most in bounds)
+            stop = max(start + 1, min(stops))
             yield start, stop
             start = stop
 
@@ -74,6 +85,12 @@ class Group:
         begin = addresses.Position(first) if start == 0 else self.events.position(start)
         end = addresses.Position(last) if stop == len(self.lengths) else self.events.position(stop)
         return addresses.Range(self.log_id, self.partition, begin, end)
+
+
+def _fitting(total: Index, start: int, most: int) -> int:
+    """Where the stretch from `start` ends whose sum is at most `most`; `total` are the running sums."""
+    before = int(total[start - 1]) if start else 0
+    return int(np.searchsorted(total, before + most, side="right"))
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,6 +115,29 @@ class RunCounts:
     failed: int
 
 
+def portions(records: Sequence[port.Record], most_bytes: int) -> Iterator[Sequence[port.Record]]:
+    """The records in order, as many at a time as surely decode to `most_bytes` together, but at least one."""
+    start, held = 0, 0
+    for place, record in enumerate(records):
+        size = blocks.decoded_bytes(record.headers)
+        if place > start and held + size > most_bytes:
+            yield records[start:place]
+            start, held = place, 0
+        held += size
+    yield records[start:]
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class _ReadBlock:
+    """One block after it was judged: the events that go on, with their ordinals, rows and repeated bytes."""
+
+    verdict: BlockVerdict
+    batch: pa.RecordBatch
+    ordinals: Index
+    lengths: Index
+    sizes: Index
+
+
 class Preparer:
     """Not thread-safe: one instance per lane, used from the lane's one worker thread."""
 
@@ -111,10 +151,13 @@ class Preparer:
         self._arrow = _block_schema(settings.event_schema)
         self._columns = self._needed()
         self._tables: dict[int, dedup.DedupTable] = {}
-        self.stage_seconds = dict.fromkeys(("decode", "deduplicate", "transform"), 0.0)
+        self._states: dict[int, state_table.StateTable] = {}
+        self.stage_seconds = dict.fromkeys(("decode", "deduplicate", "state", "transform"), 0.0)
 
     def _needed(self) -> tuple[str, ...]:
-        names = list(self._transform.input_columns)
+        keyed = self._settings.transform.state
+        names = [name for name in self._transform.input_columns if not state_spec.is_hidden(name)]
+        names += keyed.fields if keyed else []
         explode, deduplicate = self._settings.transform.explode, self._settings.deduplicate
         names += [explode.field] if explode else []
         names += deduplicate.key if deduplicate else []
@@ -130,16 +173,36 @@ class Preparer:
         """Deduplication tables by partition, for their gauges."""
         return self._tables
 
-    def forget(self, partition: int) -> None:
-        """The partition is no longer ours; going on with its table later would judge blocks out of order."""
-        self._tables.pop(partition, None)
+    @property
+    def declared(self) -> pa.Schema:
+        """The columns of a block."""
+        return self._arrow
 
-    def remember(self, partition: int, records: Sequence[port.Record]) -> None:
-        """Rebuild the table from blocks before the lane's position; their verdicts were given long ago."""
-        if self._settings.deduplicate:
-            for record in records:
-                keys = self._decode(record, self._settings.deduplicate.key)
-                self._judge(partition, record.append_time_microseconds, keys)
+    @property
+    def states(self) -> dict[int, state_table.StateTable]:
+        """State of the keys by partition; empty without state."""
+        return self._states
+
+    def forget(self, partition: int) -> None:
+        """The partition is no longer ours; going on with its tables later would judge blocks out of order."""
+        self._tables.pop(partition, None)
+        self._states.pop(partition, None)
+
+    def adopt(self, partition: int, judged: dedup.DedupTable | None, keyed: state_table.StateTable | None) -> None:
+        """Go on from these tables, which have seen everything below the lane's position."""
+        if judged is not None:
+            self._tables[partition] = judged
+        if keyed is not None:
+            self._states[partition] = keyed
+
+    def _with_state(self, partition: int, batch: pa.RecordBatch, duplicate: npt.NDArray[np.bool_]) -> pa.RecordBatch:
+        """And what each event that is no duplicate finds of its key."""
+        told = self._settings.transform.state
+        if told is None:
+            return batch
+        if partition not in self._states:
+            self._states[partition] = state_table.StateTable(told)
+        return _with_columns(batch, told, self._states[partition].see(batch, ~duplicate))
 
     def _table(self, partition: int) -> dedup.DedupTable:
         told = self._settings.deduplicate
@@ -163,32 +226,36 @@ class Preparer:
     def read(self, partition: int, records: Sequence[port.Record]) -> Group:
         """Decode and judge consecutive blocks of one partition. Raises CorruptBlockError, BlockFormatError."""
         read = [self._read_block(partition, record) for record in records]
+        self._settings.failpoint("lane.judged")
         started = time.thread_time()
-        kept = np.concatenate([ordinals for _, _, ordinals, _ in read])
-        sizes = [len(ordinals) for _, _, ordinals, _ in read]
-        offsets = np.repeat(np.array([record.offset for record in records], dtype=np.int64), sizes)
-        table = pa.Table.from_batches([batch for _, batch, _, _ in read])
-        lengths = np.concatenate([lengths for _, _, _, lengths in read])
+        kept = np.concatenate([part.ordinals for part in read])
+        counts = [len(part.ordinals) for part in read]
+        offsets = np.repeat(np.array([record.offset for record in records], dtype=np.int64), counts)
+        table = pa.Table.from_batches([part.batch for part in read])
         self.stage_seconds["decode"] += time.thread_time() - started
         return Group(
             log_id=self._log_id,
             partition=partition,
-            blocks=[verdict for verdict, _, _, _ in read],
+            blocks=[part.verdict for part in read],
             events=chunks.Events(offsets=offsets, ordinals=kept),
             table=table,
-            lengths=lengths,
+            lengths=np.concatenate([part.lengths for part in read]),
+            sizes=np.concatenate([part.sizes for part in read]),
         )
 
-    def _read_block(self, partition: int, record: port.Record) -> tuple[BlockVerdict, pa.RecordBatch, Index, Index]:
+    def _read_block(self, partition: int, record: port.Record) -> _ReadBlock:
         started = time.thread_time()
         batch = self._decode(record, self._columns)
         decoded = time.thread_time()
+        self._settings.failpoint("lane.decoded")
         duplicate = self._judge(partition, record.append_time_microseconds, batch)
         judged = time.thread_time()
         self.stage_seconds["decode"] += decoded - started
         self.stage_seconds["deduplicate"] += judged - decoded
-        lengths = self.lengths(batch)
-        too_large = ~duplicate & (lengths > self._settings.event_rows)
+        batch = self._with_state(partition, batch, duplicate)
+        self.stage_seconds["state"] += time.thread_time() - judged
+        lengths, sizes = self.lengths(batch), self.sizes(batch)
+        too_large = ~duplicate & self.are_too_large(lengths, sizes)
         going_on = ~duplicate & ~too_large
         verdict = BlockVerdict(
             offset=record.offset,
@@ -202,11 +269,28 @@ class Preparer:
         )
         ordinals = np.flatnonzero(going_on)
         kept = batch if len(ordinals) == batch.num_rows else batch.filter(pa.array(going_on))
-        return verdict, kept, ordinals, lengths[ordinals]
+        return _ReadBlock(verdict=verdict, batch=kept, ordinals=ordinals, lengths=lengths[ordinals], sizes=sizes[ordinals])
+
+    def are_too_large(self, lengths: Index, sizes: Index) -> npt.NDArray[np.bool_]:
+        """Which events make more rows than any event may, or repeat more bytes in them."""
+        return (lengths > self._settings.event_rows) | (sizes > self._settings.event_bytes)
+
+    @property
+    def too_large_message(self) -> str:
+        """Why such an event is refused, and the remedy."""
+        rows, mebibytes = self._settings.event_rows, self._settings.event_bytes >> 20
+        return (
+            f"the event makes more than {rows:,} rows, or more than {mebibytes:,} MiB of text repeated in its rows; "
+            "send smaller arrays, or select less of what stands beside them"
+        )
 
     def wanted(self, batch: pa.RecordBatch) -> pa.RecordBatch:
-        """The columns a group needs, of a batch that has all those of a block."""
-        return blocks.conform(batch, pa.schema([self._arrow.field(name) for name in self._columns]))
+        """The columns a group needs, of a batch that has all those of a block; without any state, for it isn't in its place."""
+        wanted = blocks.conform(batch, pa.schema([self._arrow.field(name) for name in self._columns]))
+        told = self._settings.transform.state
+        if told is None:
+            return wanted
+        return _with_columns(wanted, told, [pa.nulls(batch.num_rows, value.column.type) for value in told.values])
 
     def lengths(self, batch: pa.RecordBatch) -> Index:
         """Rows each event of a block makes: its array's length, by `whenEmpty` at least one."""
@@ -216,6 +300,10 @@ class Preparer:
         counted = pc.fill_null(pc.list_value_length(batch.column(explode.field)), 0)
         lengths = np.asarray(counted.to_numpy(zero_copy_only=False), dtype=np.int64)
         return np.maximum(lengths, 1) if explode.when_empty is spec.WhenEmpty.KEEP else lengths
+
+    def sizes(self, batch: pa.RecordBatch) -> Index:
+        """Bytes that the rows of each event of a block repeat of it."""
+        return self.lengths(batch) * self._transform.repeated_bytes(batch)
 
     def transform(self, group: Group, start: int, stop: int, born: float) -> Prepared:
         """Run the query over events [start, stop) of a group."""
@@ -246,6 +334,11 @@ def _by_block(places: chunks.Events, chunk: chunks.Chunk, made: spec.Transformed
         int(offset): RunCounts(**dict(zip(names, (int(column[at]) for column in sums), strict=True)))
         for at, offset in enumerate(offsets)
     }
+
+
+def _with_columns(batch: pa.RecordBatch, told: state_spec.StateSpec, found: Sequence[pa.Array]) -> pa.RecordBatch:
+    fields = [*batch.schema, *(value.column.with_name(value.hidden) for value in told.values)]
+    return pa.RecordBatch.from_arrays([*batch.columns, *found], schema=pa.schema(fields))
 
 
 def _block_schema(declared: schema.Schema) -> pa.Schema:

@@ -7,14 +7,15 @@ rebuilt from the blocks of its window before the lane's position.
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import itertools
 import operator
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 
-from penstock.batcher import accounts, dispatch, feed, letters, prepare
+from penstock.batcher import accounts, dispatch, feed, keeping, letters, prepare, recall, suspects
 from penstock.batcher import settings as lane_settings
-from penstock.core import addresses, blocks, deadletters, dedup, ledger
+from penstock.core import addresses, deadletters, ledger, skips
 from penstock.log import port
 
 _POLL_SECONDS = 0.5
@@ -34,10 +35,18 @@ class Reader:
         dispatcher: dispatch.Dispatcher,
         letter_writer: letters.LetterWriter,
         rows: feed.Feed,
+        commit: Callable[[], Awaitable[None]],
     ) -> None:
+        """`commit` makes durable what the accounts say now."""
         self._settings, self._log, self._preparer, self._feed = settings, log, preparer, rows
         self._accounts, self._dispatcher, self._letters = lane_accounts, dispatcher, letter_writer
+        told, declared = settings.transform.state, preparer.declared
+        self._recaller = recall.Recaller(settings, log, declared, rows.on_worker)
+        types = recall.key_types(told, declared) if told else ()
+        self.keeper = keeping.Keeper(settings, log, types, rows.on_worker)
+        self._commit, self._court = commit, suspects.Court(settings)
         self._seeks: dict[int, int] = {}
+        self._skips: dict[int, list[tuple[int, int]]] = {}
         self._running = asyncio.Event()
         self._running.set()
         self.assigned = False
@@ -62,52 +71,37 @@ class Reader:
             metadata = ledger.LaneMetadata(start_offset=offset)
         else:
             offset, metadata = commit.offset, ledger.from_metadata(commit.metadata)
+        if (beyond := skips.end_of(metadata.skipped, offset)) is not None:
+            offset = self._seeks[partition] = beyond
+            metadata = dataclasses.replace(metadata, producers={})
+        self._skips[partition] = [stretch for stretch in metadata.skipped if stretch[0] >= offset]
         end = (await self._log.bounds(port.EVENTS, partition)).end
-        known = await self._remember(partition, offset, metadata.start_offset)
-        self._accounts.open(partition, accounts.PartitionAccounts(offset, metadata), known, log_end=end)
+        known = await self._remember(partition, offset, metadata)
+        books = accounts.PartitionAccounts(offset, metadata)
+        books.guard = suspects.Guard(offset, metadata, log_end=end)
+        self._accounts.open(partition, books, known, log_end=end)
 
     async def _first_offset(self, partition: int) -> int:
         bounds = await self._log.bounds(port.EVENTS, partition)
         return bounds.end if self._settings.start_from is lane_settings.StartFrom.NOW else bounds.start
 
-    async def _remember(self, partition: int, offset: int, lane_start: int) -> set[addresses.Position]:
+    async def _remember(self, partition: int, offset: int, metadata: ledger.LaneMetadata) -> set[addresses.Position]:
         """Rebuild what the verdicts below `offset` depend on; rows at or above it that have letters already."""
         newest = await self._log.headers(port.EVENTS, partition, offset, limit=1)
         since = newest[0].append_time_microseconds if newest else 0
         self._preparer.forget(partition)
-        if told := self._settings.deduplicate:
-            await self._rebuild(partition, await self._window_start(told, partition, offset, lane_start), offset)
+        recalled = await self._recaller.at(partition, offset, metadata.start_offset, metadata.skipped)
+        memory = recalled.memory
+        self._preparer.adopt(partition, memory.dedup, memory.keyed)
+        await self.keeper.begin(partition, offset, recalled)
         return await self._letters.known(partition, since)
-
-    async def _window_start(self, told: lane_settings.Deduplicate, partition: int, offset: int, lane_start: int) -> int:
-        """The first offset that can matter for an event at `offset`: enough events back, or old enough, or the lane's start."""
-        below: list[port.Record] = []
-        needed, before = 0, offset
-        while needed == len(below) and before > lane_start:
-            page = await self._log.headers(port.EVENTS, partition, before, limit=_HEADER_PAGE)
-            below += [record for record in page if record.offset >= lane_start]
-            before = page[-1].offset if page else lane_start
-            needed = dedup.rebuild_blocks(
-                ((record.append_time_microseconds, blocks.read_header(record.headers).rows) for record in below),
-                window_microseconds=told.window_microseconds,
-                max_events=told.max_events,
-            )
-        return below[needed - 1].offset if needed else offset
-
-    async def _rebuild(self, partition: int, start: int, end: int) -> None:
-        while start < end:
-            records = await self._log.read(port.EVENTS, partition, start, max_bytes=_REBUILD_BYTES)
-            wanted = [record for record in records if record.offset < end]
-            if not wanted:
-                return
-            await self._feed.on_worker(self._preparer.remember, partition, wanted)
-            start = wanted[-1].offset + 1
 
     async def on_revoked(self, partitions: Sequence[int]) -> None:
         for partition in partitions:
             self._dispatcher.drop(partition)
             self._accounts.close(partition)
             self._preparer.forget(partition)
+            self.keeper.end(partition)
 
     # -- reading
 
@@ -116,8 +110,12 @@ class Reader:
         while True:
             await self._running.wait()
             await self._dispatcher.room()
-            for partition, records in by_partition(await self._poll(subscription)):
-                await self._take(partition, records)
+            if polled := await self._poll(subscription):
+                self._settings.failpoint("lane.polled")
+            for partition, records in by_partition(polled):
+                for stretch in self._unskipped(partition, records):
+                    await self._take_guarded(partition, stretch)
+                self._pass_skipped(subscription, partition, records[-1].offset + 1)
 
     async def _poll(self, subscription: port.Subscription) -> Sequence[port.Record]:
         records = await subscription.poll(max_bytes=self._settings.poll_bytes, timeout_seconds=0.0)
@@ -138,17 +136,61 @@ class Reader:
         self._seeks = {}
         return ()
 
+    def _unskipped(self, partition: int, records: Sequence[port.Record]) -> Iterator[Sequence[port.Record]]:
+        """The records outside of what a person has told to skip."""
+        while (ahead := self._skips[partition]) and records and ahead[0][0] <= records[-1].offset:
+            start, end = ahead.pop(0)
+            if before := [record for record in records if record.offset < start]:
+                yield before
+            self._accounts[partition].skip(end)
+            records = [record for record in records if record.offset >= end]
+        if records:
+            yield records
+
+    def _pass_skipped(self, subscription: port.Subscription, partition: int, position: int) -> None:
+        """What can't be read must not be asked for: go on behind it."""
+        while (ahead := self._skips[partition]) and ahead[0][0] <= position:
+            _, end = ahead.pop(0)
+            self._accounts[partition].skip(end)
+            if end > position:
+                subscription.seek(partition, end)
+                position = end
+
+    async def _take_guarded(self, partition: int, records: Sequence[port.Record]) -> None:
+        """Blocks that may have killed the process go one by one, and are named in a commit before."""
+        guard = self._accounts[partition].guard
+        assert guard is not None  # noqa: S101 - every partition of the main log is opened with one
+        for stretch in guard.stretches(records):
+            careful = guard.is_careful(stretch[0].offset)
+            if careful:
+                guard.name(stretch[0].offset)
+            if guard.begin() or careful:
+                await self._commit()
+            for portion in prepare.portions(stretch, self._settings.decoded_bytes):
+                await self._dispatcher.room()
+                await self._take(partition, portion)
+
     async def _take(self, partition: int, records: Sequence[port.Record]) -> None:
         fresh, lost = self._fresh(self._accounts[partition], records)
         if not fresh:
             return
         group = await self._feed.on_worker(self._preparer.read, partition, fresh)
+        runs = None
+        if (guard := self._accounts[partition].guard) and guard.is_accused(fresh[0].offset):
+            group, runs = suspects.without(group, await self._court.hear(group))
         for verdict in group.blocks:
             self._accounts[partition].started(verdict, lost=lost[verdict.offset])
-        await self._refuse_large(group)
+        await self.keeper.read(
+            partition,
+            offset=fresh[-1].offset + 1,
+            blocks=len(fresh),
+            events=sum(verdict.events for verdict in group.blocks),
+            known=self._preparer.states.get(partition),
+        )
+        await self._refuse_whole(group)
         age = time.time() - group.blocks[0].append_time_microseconds / 1e6
         born = time.monotonic() - max(0.0, age)
-        await self._feed.take(group, born)
+        await self._feed.take(group, born, runs)
 
     def _fresh(
         self, part: accounts.PartitionAccounts, records: Sequence[port.Record]
@@ -163,11 +205,9 @@ class Reader:
                 fresh.append(record)
         return fresh, lost
 
-    async def _refuse_large(self, group: prepare.Group) -> None:
+    async def _refuse_whole(self, group: prepare.Group) -> None:
+        """Letters for the events that make no rows at all."""
         for verdict in group.blocks:
-            if not verdict.too_large:
-                continue
-            limit = self._settings.event_rows
             failed = [
                 letters.Failed(
                     place=addresses.Position(verdict.offset, ordinal),
@@ -175,12 +215,14 @@ class Reader:
                     category=deadletters.Category.TOO_LARGE,
                     stage="transform",
                     code="TooManyRows",
-                    message=f"the event makes more than {limit:,} rows; send smaller arrays",
+                    message=self._preparer.too_large_message,
                 )
                 for ordinal in verdict.too_large
             ]
-            await self._letters.write(group.partition, failed)
-            self._accounts[group.partition].events_dead_lettered(verdict.offset, len(failed))
+            failed += [suspects.letter(verdict.offset, ordinal, how) for ordinal, how in verdict.killers.items()]
+            if failed:
+                await self._letters.write(group.partition, failed)
+                self._accounts[group.partition].events_dead_lettered(verdict.offset, len(failed))
 
 
 def by_partition(records: Sequence[port.Record]) -> list[tuple[int, list[port.Record]]]:

@@ -58,20 +58,23 @@ class Reparser:
     def read(self, partition: int, replays: Sequence[Replay]) -> Reparsed:
         """Consecutive records of one partition, in offset order; at least one."""
         events, refused = self._parsed(replays)
-        places, table, lengths = self._table(replays, events)
-        for at, length in zip(places, lengths, strict=True):
-            if problem := self._problem(replays[at], length):
+        places, table, lengths, sizes = self._table(replays, events)
+        too_large = self._preparer.are_too_large(lengths, sizes)
+        for at, length, refuse in zip(places, lengths.tolist(), too_large.tolist(), strict=True):
+            if problem := self._problem(replays[at], length, too_large=refuse):
                 refused[at] = problem
         going_on = [at for at in places if at not in refused]
         kept = [row for row, at in enumerate(places) if at not in refused]
         offsets = np.array([replays[at].record.offset for at in going_on], dtype=np.int64)
+        made = [len(replays[places[row]].letter.items) or int(lengths[row]) for row in kept]
         group = prepare.Group(
             log_id=self._log_id,
             partition=partition,
             blocks=[self._verdict(replay, at in refused) for at, replay in enumerate(replays)],
             events=chunks.Events(offsets=offsets, ordinals=np.zeros(len(offsets), dtype=np.int64)),
             table=table.take(pa.array(kept, pa.int64())),
-            lengths=np.array([len(replays[places[row]].letter.items) or lengths[row] for row in kept], dtype=np.int64),
+            lengths=np.array(made, dtype=np.int64),
+            sizes=np.array([sizes[row] // max(1, lengths[row]) * rows for row, rows in zip(kept, made, strict=True)], np.int64),
             items=[replays[at].letter.items for at in going_on],
         )
         return Reparsed(group=group, refused=[refused[at] for at in sorted(refused)])
@@ -90,10 +93,12 @@ class Reparser:
                 refused[mine[why.index]] = _unread(replays[mine[why.index]], why)
         return events, refused
 
-    def _table(self, replays: Sequence[Replay], events: Sequence[_Indexed]) -> tuple[list[int], pa.Table, list[int]]:
-        """Places in the order of the log, the columns of the events there, and the rows each of them makes."""
+    def _table(
+        self, replays: Sequence[Replay], events: Sequence[_Indexed]
+    ) -> tuple[list[int], pa.Table, prepare.Index, prepare.Index]:
+        """Places in the order of the log, the columns of the events there, the rows each makes and the bytes they repeat."""
         if not events:
-            return [], pa.table({}), []
+            return [], pa.table({}), np.zeros(0, np.int64), np.zeros(0, np.int64)
         batches = []
         for places, batch in events:
             received = [replays[at].letter.received_at_microseconds for at in places]
@@ -103,9 +108,10 @@ class Reparser:
         order = np.argsort(np.array(found, dtype=np.int64))
         lengths = np.concatenate([self._preparer.lengths(batch) for batch in batches])
         table = pa.Table.from_batches(batches).take(pa.array(order))
-        return [found[at] for at in order], table, lengths[order].tolist()
+        sizes = np.concatenate([self._preparer.sizes(batch) for batch in batches])
+        return [found[at] for at in order], table, lengths[order], sizes[order]
 
-    def _problem(self, replay: Replay, length: int) -> letters.Failed | None:
+    def _problem(self, replay: Replay, length: int, *, too_large: bool) -> letters.Failed | None:
         """Why an event that could be read makes none of the rows it should."""
         if gone := [item for item in replay.letter.items if item >= length]:
             shown = ", ".join(map(str, gone))
@@ -116,9 +122,8 @@ class Reparser:
                 f"the transform of revision {self._settings.revision} makes {length:,} rows of this event and no item {shown}; "
                 "discard the letter, or restore the explode it was made under",
             )
-        if not replay.letter.items and length > self._settings.event_rows:
-            message = f"the event makes more than {self._settings.event_rows:,} rows; send smaller arrays"
-            return _failed(replay, deadletters.Category.TOO_LARGE, "TooManyRows", message)
+        if not replay.letter.items and too_large:
+            return _failed(replay, deadletters.Category.TOO_LARGE, "TooManyRows", self._preparer.too_large_message)
         return None
 
     def _verdict(self, replay: Replay, refused: bool) -> prepare.BlockVerdict:

@@ -11,12 +11,25 @@ import asyncio
 import collections
 import dataclasses
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent import futures
 
-from penstock.batcher import accounts, dispatch, feed, landing, letters, prepare, reader, reparse, second_letters, sink_client
+from penstock.batcher import (
+    accounts,
+    dispatch,
+    feed,
+    landing,
+    letters,
+    planning,
+    prepare,
+    reader,
+    reparse,
+    second_letters,
+    sink_client,
+    suspects,
+)
 from penstock.batcher import settings as lane_settings
-from penstock.core import addresses, breaker, deadletters, ledger, markers, results
+from penstock.core import addresses, breaker, deadletters, dialects, ledger, markers, results
 from penstock.log import port
 
 _POLL_SECONDS = 1.0
@@ -54,10 +67,12 @@ class Replays:
         self._feed = feed.Feed(
             told, shared.preparer, shared.worker, self.accounts, self.dispatcher, self._letters, transformed=lambda _: None
         )
+        self._court = suspects.Court(told)
         self._reparser = reparse.Reparser(told, log.log_id, shared.preparer)
         self._seen: dict[int, set[tuple[str, int]]] = {}
         self._second: dict[int, dict[_Attempt, set[int]]] = {}
         self._committed: dict[int, port.Commit] = {}
+        self._committing = asyncio.Lock()
         self._running = asyncio.Event()
         self._running.set()
         self._assigned = False
@@ -66,6 +81,10 @@ class Replays:
     def failure(self) -> results.Failure | None:
         """Why no replay can land until a person acts."""
         return self._lander.failure
+
+    def plan_with(self, told: Callable[[str], None]) -> None:
+        """Before `join`: the store knows tokens, so what a batch is made of must be durable before it leaves."""
+        self.dispatcher.plan_with(planning.Planner(self._settings, self.accounts, self.commit, told))
 
     async def join(self) -> None:
         """Join the log. Raises LogError."""
@@ -87,7 +106,11 @@ class Replays:
         return self._assigned and not self.accounts.open_blocks
 
     async def commit(self) -> None:
-        """Make what is finished durable."""
+        """Make what is finished, and what is planned, durable; one state after the other."""
+        async with self._committing:
+            await self._commit()
+
+    async def _commit(self) -> None:
         wanted = {
             partition: port.Commit(offset=offset, metadata=ledger.to_metadata(metadata))
             for partition, (offset, metadata) in self.accounts.commits().items()
@@ -125,7 +148,7 @@ class Replays:
         seen: set[tuple[str, int]] = set()
         before = offset
         while page := await self._log.headers(self._topic, partition, before, limit=_HEADER_PAGE):
-            found = (deadletters.decode(b"", record.headers) for record in page)
+            found = (dialects.decode(b"", record.headers) for record in page)
             seen.update((letter.id, letter.attempt) for letter in found)
             before = page[-1].offset
         return seen
@@ -163,16 +186,26 @@ class Replays:
         taken = [self._replay(partition, record) for record in records]
         read = await self._feed.on_worker(self._reparser.read, partition, taken)
         books = self.accounts[partition]
-        for verdict in read.group.blocks:
+        group = await self._survivors(read.group, taken)
+        for verdict in group.blocks:
             books.started(verdict, lost=0)
-        if read.refused:
-            await self._letters.write(partition, read.refused)
-        for unit in read.refused:
+        refused = [*read.refused, *suspects.letters_of(group)]
+        if refused:
+            await self._letters.write(partition, refused)
+        for unit in refused:
             books.events_dead_lettered(unit.place.offset, 1)
-        await self._feed.take(read.group, born=time.monotonic())
+        await self._feed.take(group, born=time.monotonic())
+
+    async def _survivors(self, group: prepare.Group, taken: Sequence[reparse.Replay]) -> prepare.Group:
+        """An event that has killed a process once is tried in a child first: the transform may not have been mended."""
+        known = {replay.record.offset for replay in taken if replay.letter.code == suspects.CODE}
+        accused = [at for at, offset in enumerate(group.events.offsets.tolist()) if offset in known]
+        if not accused:
+            return group
+        return suspects.without(group, await self._court.hear(group, accused))[0]
 
     def _replay(self, partition: int, record: port.Record) -> reparse.Replay:
-        letter = deadletters.decode(record.value, record.headers)
+        letter = dialects.decode(record.value, record.headers)
         key = (letter.id, letter.attempt)
         seen = key in self._seen[partition]
         self._seen[partition].add(key)

@@ -9,7 +9,7 @@ import msgspec
 
 from penstock.batcher import letters
 from penstock.batcher import settings as lane_settings
-from penstock.core import addresses, deadletters, schema
+from penstock.core import addresses, deadletters, dialects, schema
 from penstock.log import port
 
 _READ_BYTES = 1
@@ -34,7 +34,7 @@ class SecondLetters:
         found = await self._log.read(self._topic, partition, offset, max_bytes=_READ_BYTES)
         if not found or found[0].offset != offset:
             raise port.OffsetOutOfRangeError(f"replay {partition}/{offset} is gone while it is dead-lettered again")
-        return self._again(deadletters.decode(found[0].value, found[0].headers), unit)
+        return self._again(dialects.decode(found[0].value, found[0].headers), unit)
 
     def _again(self, first: deadletters.DeadLetter, unit: letters.Failed) -> deadletters.DeadLetter:
         """With the place of the first letter. A row of an event that was replayed whole gets a letter of its own."""
@@ -43,7 +43,7 @@ class SecondLetters:
         address = addresses.Address(first.log_id, first.partition, place)
         return msgspec.structs.replace(
             first,
-            id=deadletters.letter_id(address, first.lane, items),
+            id=first.id if items == first.items else deadletters.letter_id(address, first.lane, items),
             items=items,
             unit=deadletters.Unit.ROW if items else deadletters.Unit.EVENT,
             stage=unit.stage,

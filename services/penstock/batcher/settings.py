@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import enum
 
-from penstock.core import breaker, flood, schema
+from penstock.core import breaker, dialects, failpoints, flood, schema
 from penstock.core.batching import model
 from penstock.core.transform import spec
 
@@ -36,7 +36,8 @@ class Retry:
 class LaneSettings:
     """One lane: the path from the log to one sink.
 
-    `transform_rows` bounds the rows one transform call may make, a single event apart, which `event_rows` bounds;
+    `transform_rows` and `transform_bytes` bound the rows one transform call may make, and what they may repeat of their
+    events; a single event apart, which `event_rows` and `event_bytes` bound; `decoded_bytes` bounds the blocks decoded at once;
     `memory_bytes` bounds the rows between the transform and the store, beyond which the lane stops reading.
     """
 
@@ -44,6 +45,8 @@ class LaneSettings:
     pipeline: str
     sink: str
     revision: str
+    rows_revision: str
+    """Short name of what rows are made of: the same while the same events make the same rows for the same tables."""
     event_schema: schema.Schema
     transform: spec.TransformSpec
     tables: tuple[str, ...]
@@ -57,16 +60,23 @@ class LaneSettings:
     start_from: StartFrom = StartFrom.EARLIEST
     retry: Retry = dataclasses.field(default_factory=Retry)
     unclassified_attempts: int = 8
+    dead_letters: dialects.Dialect = dialects.Dialect.PENSTOCK
     flood: flood.Settings | None = dataclasses.field(default_factory=flood.Settings)
     circuit: breaker.Settings = dataclasses.field(default_factory=breaker.Settings)
     circuit_mode: breaker.Mode = breaker.Mode.AUTO
     poll_bytes: int = 4 * 1024 * 1024
+    decoded_bytes: int = 64 * 1024 * 1024
     transform_rows: int = 200_000
+    transform_bytes: int = 64 * 1024 * 1024
     event_rows: int = 1_000_000
+    event_bytes: int = 256 * 1024 * 1024
     memory_bytes: int = 256 * 1024 * 1024
     transform_memory_bytes: int = 1024 * 1024 * 1024
     transform_seconds: float = 60.0
     commit_seconds: float = 0.2
+    snapshot_events: int = 200_000
+    """At least so many events between two snapshots of the keys' state."""
+    failpoint: failpoints.Failpoint = failpoints.nothing
 
     @property
     def lane(self) -> str:

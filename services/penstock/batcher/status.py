@@ -35,6 +35,7 @@ class Reporter:
         self._counted = ledger.Counts()
         self._stages: dict[str, float] = {}
         self._evicted = 0
+        self._forgotten = (0, 0)
         self._replayed: Mapping[str, int] = {}
 
     async def report(self) -> control_pb2.LaneStatus:
@@ -134,6 +135,18 @@ class Reporter:
         evicted = sum(table.evicted for table in tables)
         metrics.DEDUP_EVICTED.labels(**labels).inc(max(0, evicted - self._evicted))
         self._evicted = evicted
+        self._export_state()
+
+    def _export_state(self) -> None:
+        labels, known = self._lane.settings.labels, list(self._lane.preparer.states.values())
+        if not known:
+            return
+        metrics.STATE_KEYS.labels(**labels).set(sum(table.keys for table in known))
+        metrics.STATE_BYTES.labels(**labels).set(sum(table.memory_bytes for table in known))
+        counted = (sum(table.evicted for table in known), sum(table.unkept for table in known))
+        for counter, now, before in zip((metrics.STATE_EVICTED, metrics.STATE_UNKEPT), counted, self._forgotten, strict=True):
+            counter.labels(**labels).inc(max(0, now - before))
+        self._forgotten = counted
 
 
 def _replay_outcomes(totals: ledger.Counts) -> dict[str, int]:

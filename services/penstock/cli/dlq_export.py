@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import functools
 import pathlib
+from collections.abc import Callable
 from typing import IO
 
 import click
 
 from penstock.cli import dlq_select
 from penstock.cli.showing import dlq_text
-from penstock.core import selection
+from penstock.core import deadletters, dialects, selection
 from penstock.log import port
 from penstock.replay import book
 
@@ -18,10 +20,15 @@ Examples:
   penstock dlq export letters.ndjson
   penstock dlq export - --category SinkRejected | jq -c .original
   penstock dlq export yesterday.ndjson --since 2026-01-30 --until 2026-01-31
+  penstock dlq export for-spring.ndjson --dialect Spring
 
 \b
 One JSON object per line: everything known of the letter, `original` (the event, where its bytes are JSON) and
 `original_base64` (its bytes, always). Letters of every state are exported; `state` says which.
+
+\b
+With --dialect each line is the record that tools around Kafka would read: `value_base64`, and `headers`, a list of `name` and
+`value_base64`.
 
 \b
 Exit codes:
@@ -32,19 +39,27 @@ Exit codes:
 @click.command("export", epilog=EPILOG, short_help="Write dead letters with their originals to a file.")
 @click.argument("file", type=click.File("w", encoding="utf-8", lazy=False, atomic=True))
 @dlq_select.options
+@click.option(
+    "--dialect",
+    type=click.Choice([dialect.value for dialect in dialects.Dialect], case_sensitive=False),
+    help="Write records with the headers of this dialect.",
+)
 @dlq_select.data
-def export(file: IO[str], filters: selection.Filters, data: pathlib.Path | None) -> None:
+def export(file: IO[str], filters: selection.Filters, dialect: str | None, data: pathlib.Path | None) -> None:
     """Write dead letters with their originals and reasons to FILE as NDJSON; `-` is standard output."""
-    count = dlq_select.with_log(data, lambda log: _export(log, filters, file))
+    line = functools.partial(dlq_text.as_record_line, dialect=dialects.Dialect(dialect)) if dialect else dlq_text.as_whole_line
+    count = dlq_select.with_log(data, lambda log: _export(log, filters, file, line))
     click.echo(f"{count:,} exported", err=True)
 
 
-async def _export(log: port.EventLog, filters: selection.Filters, file: IO[str]) -> int:
+async def _export(
+    log: port.EventLog, filters: selection.Filters, file: IO[str], line: Callable[[deadletters.DeadLetter, selection.State], str]
+) -> int:
     count = 0
     opened = await book.Book.open(log)
     async for found in opened.letters():
         if filters.admit(found.letter):
             whole = await book.with_original(log, found)
-            file.write(dlq_text.as_whole_line(whole.letter, whole.state) + "\n")
+            file.write(line(whole.letter, whole.state) + "\n")
             count += 1
     return count

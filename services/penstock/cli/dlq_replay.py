@@ -13,8 +13,8 @@ from penstock.cli import control, dlq_select, exits
 from penstock.cli.showing import replay_text
 from penstock.core import selection
 from penstock.machine import directory, replays
-from penstock.replay import job, survey
-from penstock.v1 import control_pb2, control_pb2_grpc
+from penstock.replay import job, survey, watch
+from penstock.v1 import control_pb2
 
 REPLAY_EPILOG = """\b
 Examples:
@@ -29,7 +29,8 @@ quarantined; a higher bound frees it.
 
 \b
 Exit codes:
-  0 everything that was put back has landed or is under way, or nothing matches · 1 some failed again
+  0 everything that was put back has landed or is under way, or nothing matches
+  1 some failed again, or so many that the replay was suspended
   3 no pipeline runs
 """
 
@@ -61,10 +62,33 @@ _DISCARD_SECONDS = 600.0
     show_default=True,
     help="Leave alone what has failed after so many replays.",
 )
+@click.option(
+    "--suspend-on-failure",
+    "suspend_percent",
+    type=click.IntRange(1, 100),
+    default=watch.SuspendOnFailure().percent,
+    show_default=True,
+    help="Stop when more than so many percent have failed again; 100 never stops.",
+)
+@click.option(
+    "--suspend-after",
+    "suspend_minimum",
+    type=click.IntRange(1, 10_000_000),
+    default=watch.SuspendOnFailure().minimum,
+    show_default=True,
+    help="Letters that must be finished before the percentage counts.",
+)
 @click.option("--reason", default="", help="Kept with each letter that is put back.")
 @dlq_select.data
 def replay(
-    filters: selection.Filters, dry_run: bool, rate: int, max_replays: int, reason: str, data: pathlib.Path | None
+    filters: selection.Filters,
+    dry_run: bool,
+    rate: int,
+    max_replays: int,
+    suspend_percent: int,
+    suspend_minimum: int,
+    reason: str,
+    data: pathlib.Path | None,
 ) -> None:
     """Put outstanding dead letters back through their own sink's lane, in the order in which the events came in."""
     where = control.find(data)
@@ -77,9 +101,13 @@ def replay(
         max_replays=max_replays,
         reason=reason,
         wait_seconds=_WAIT_SECONDS,
+        suspend_percent=suspend_percent,
+        suspend_minimum_events=suspend_minimum,
     )
     last = _replayed(where, request)
     replay_text.print_outcome(last)
+    if last.suspended:
+        raise exits.Invalid(f"suspended: {last.suspended}", "penstock dlq analyse says why; run it again to go on with the rest")
     if last.failed_again:
         raise exits.Invalid(f"{last.failed_again:,} of {last.published:,} failed again", "penstock dlq analyse says why")
 
@@ -104,28 +132,28 @@ def discard(filters: selection.Filters, reason: str, data: pathlib.Path | None) 
 
 def _surveyed(where: directory.DataDirectory, filters: selection.Filters, max_replays: int) -> survey.Survey:
     pinned = where.pinned()
-    homes = replays.homes(pinned) if pinned else frozenset[str]()
-    order = survey.Order(filters=filters, lanes=homes, max_replays=max_replays)
+    empty = survey.Order(filters=filters, lanes=frozenset(), max_replays=max_replays)
+    order = replays.order(pinned, filters, max_replays) if pinned else empty
     return dlq_select.with_log(where.path, lambda log: survey.survey(log, order))
 
 
 def _replayed(where: directory.DataDirectory, request: control_pb2.ReplayRequest) -> control_pb2.ReplayProgress:
     last = control_pb2.ReplayProgress()
     try:
-        with control.connected(where) as stub:
-            last = _follow(stub, request)
+        with control.connected(where) as stub, replay_text.Bar() as bar:
+            # Bounded by the letters and the rate; an interrupted call ends the job.
+            for last in stub.Replay(request, timeout=_NO_END):
+                bar.show(last)
     except control.NotRunningError as error:
-        raise _not_running(error, where) from error
+        raise (_gone(last, where) if last.selected else _not_running(error, where)) from error
     return last
 
 
-def _follow(stub: control_pb2_grpc.ControlStub, request: control_pb2.ReplayRequest) -> control_pb2.ReplayProgress:
-    last = control_pb2.ReplayProgress()
-    with replay_text.Bar() as bar:
-        # Bounded by the letters and the rate; an interrupted call ends the job.
-        for last in stub.Replay(request, timeout=_NO_END):
-            bar.show(last)
-    return last
+def _gone(last: control_pb2.ReplayProgress, where: directory.DataDirectory) -> exits.Unreachable:
+    return exits.Unreachable(
+        f"the pipeline in {where.path} ended when {last.published:,} of {last.selected:,} were put back",
+        "start it and run this again: it goes on with the rest, and nothing goes twice",
+    )
 
 
 def _not_running(error: Exception, where: directory.DataDirectory) -> exits.Unreachable:

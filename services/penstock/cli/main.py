@@ -25,6 +25,8 @@ COMMANDS: Mapping[str, lazy.Lazy] = types.MappingProxyType(
         "query": lazy.Lazy("penstock.cli.query:query", "Ask the landed table in SQL.", "sink-duckdb"),
         "pause": lazy.Lazy("penstock.cli.lifecycle:pause", "Hold a running pipeline's lanes; events are accepted meanwhile."),
         "resume": lazy.Lazy("penstock.cli.lifecycle:resume", "Let lanes go on that were paused, by hand or by a flood."),
+        "skip": lazy.Lazy("penstock.cli.skip:skip", "Let a halted lane go on after blocks that can't be read.", "run"),
+        "lane": lazy.Lazy("penstock.cli.lane:lane", "Give up what the lane of a removed sink has not read.", "run"),
         "where": lazy.Lazy("penstock.cli.where:where", "Say what became of an event.", "run"),
         "dlq": lazy.Lazy("penstock.cli.dlq:dlq", "List, analyse and replay dead letters."),
         "demo": lazy.Lazy("penstock.cli.demo:demo", "The main job on 336,776 real flights, start to finish.", "run"),

@@ -51,7 +51,7 @@ def ask(where: directory.DataDirectory, sql: str, sink: str = "") -> pa.Table:
     try:
         return _ask_running(where, sql, sink)
     except control.NotRunningError:
-        return _ask_file(_database(where, sink), sql)
+        return _ask_file(where.folder() / _database(where, sink), sql)
 
 
 def _ask_running(where: directory.DataDirectory, sql: str, sink: str) -> pa.Table:
@@ -64,7 +64,7 @@ def _ask_running(where: directory.DataDirectory, sql: str, sink: str) -> pa.Tabl
 
 def _ask_file(path: pathlib.Path, sql: str) -> pa.Table:
     if not path.exists():
-        remedy = "ask from the folder where penstock run was started, or while the pipeline runs"
+        remedy = "put it back there, or ask while the pipeline runs; a relative path begins where penstock run was started"
         raise exits.Unreachable(f"{path.absolute()} is not there: nothing has landed yet, or it is elsewhere", remedy)
     # Here and not above: a pipeline that runs is asked without the extra that brings DuckDB.
     from penstock.sinks.duckdb import query as duckdb_query

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import os
 import pathlib
 import signal
@@ -14,12 +13,13 @@ import click
 from penstock.api import edits, load, lower, machine
 from penstock.api.model import pipeline as api_pipeline
 from penstock.cli import exits
-from penstock.core import delivery, errors
+from penstock.core import delivery, errors, failpoints
 from penstock.core.transform import compile as transform_compile
 from penstock.ingest import secret
 from penstock.log import port
 from penstock.log.embedded import front as embedded
 from penstock.machine import directory, service
+from penstock.machine import failpoints as machine_failpoints
 from penstock.sinks import port as sinks_port
 from penstock.telemetry import logs
 
@@ -177,7 +177,7 @@ def _loop_factory() -> type[asyncio.AbstractEventLoop] | None:
 async def _run(
     pipeline: api_pipeline.BatchPipeline, where: directory.DataDirectory, addresses: service.Addresses, drain_seconds: float
 ) -> int:
-    running = service.Machine(pipeline, where, addresses, os.environ)
+    running = service.Machine(pipeline, where, addresses, os.environ, _failpoint())
     await running.start()
     try:
         _say_where(pipeline, where, running)
@@ -188,29 +188,44 @@ async def _run(
     return 0
 
 
+def _failpoint() -> failpoints.Failpoint:
+    """What a test wants to happen at named steps of this process; nothing where it does not say so."""
+    told = os.environ.get(machine_failpoints.VARIABLE, "")
+    try:
+        armed = machine_failpoints.armed(told)
+    except machine_failpoints.FailpointError as error:
+        raise exits.Invalid(str(error)) from error
+    if told:
+        click.echo(f"{machine_failpoints.VARIABLE} is set: {told}", err=True)
+    return armed
+
+
 async def _until_stopped(running: service.Machine, drain_seconds: float, *, at_once: bool) -> bool:
-    """Serve until a signal comes, then drain until that is done or another one comes; whether it was done."""
-    stop = _on_signals()
+    """Serve until a signal comes, then drain until that is done or took too long; whether it was done."""
+    stop = _Stop()
     if not at_once:
-        await stop.wait()
-    stop.clear()
+        await stop.asked.wait()
+    stop.draining = True
     click.echo("draining: new events are refused, accepted ones land (once more to exit at once)", err=True)
-    drain = asyncio.create_task(running.drain(drain_seconds))
-    hurry = asyncio.create_task(stop.wait())
-    await asyncio.wait({drain, hurry}, return_when=asyncio.FIRST_COMPLETED)
-    drained = drain.done() and drain.result()
-    for task in (drain, hurry):
-        task.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await task
-    return drained
+    return await running.drain(drain_seconds)
 
 
-def _on_signals() -> asyncio.Event:
-    stop = asyncio.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    return stop
+class _Stop:
+    """The first signal asks for a drain; one that comes while it is under way ends the process, like kill -9 and as safely."""
+
+    def __init__(self) -> None:
+        self.asked = asyncio.Event()
+        self.draining = False
+        for number in (signal.SIGINT, signal.SIGTERM):
+            asyncio.get_running_loop().add_signal_handler(number, self._on_signal)
+
+    def _on_signal(self) -> None:
+        if self.draining:
+            # Closing in good order could wait for a store that hangs, and so could the interpreter for its threads.
+            click.echo("stopped at once: the next start goes on from here", err=True)
+            sys.stderr.flush()
+            os._exit(exits.INTERRUPTED)
+        self.asked.set()
 
 
 def _say_where(pipeline: api_pipeline.BatchPipeline, where: directory.DataDirectory, running: service.Machine) -> None:

@@ -1,7 +1,7 @@
 """`penstock test`: what a pipeline makes of a file of events, without a log, a store or anything left behind.
 
 The events go through the same parser and the same transform as in a running pipeline, once for each sink. Deduplication is
-left out: it is about the log, not about an event.
+left out: it is about the log, not about an event. State of keys begins with the first line, as on a log of one partition.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from penstock.api.model import pipeline
 from penstock.cli import exits, ndjson
 from penstock.cli.showing import result_text
 from penstock.core import blocks, errors, parse
+from penstock.core.state import table as state_table
 from penstock.core.transform import spec, transform
 
 EPILOG = """\b
@@ -124,14 +125,15 @@ def _lanes(described: pipeline.BatchPipeline, only: str | None) -> list[Lane]:
 def _outcomes(described: pipeline.BatchPipeline, lanes: Sequence[Lane], descriptor: int) -> Iterator[Rejected | Made]:
     parser = parse.EventParser(lower.event_schema(described), lower.ingest(described).max_event_bytes)
     reader = ndjson.LineReader(descriptor, events=_EVENTS_AT_ONCE, max_bytes=_BYTES_AT_ONCE)
-    first = 0
+    told, first = lower.state(described), 0
+    keyed = state_table.StateTable(told) if told else None
     for documents in reader.batches():
         parsed = parser.parse(documents)
         for refused in parsed.rejected:
             line = reader.line_of(first + refused.index)
             yield Rejected(line=line, field=refused.field, reason=refused.reason, remedy=refused.remedy)
         lines = [reader.line_of(first + int(index)) for index in parsed.accepted]
-        table = _group(parsed.batch)
+        table = _with_state(_group(parsed.batch), parsed.batch, keyed)
         for lane in lanes:
             made = lane.transform.run(table.select([*lane.transform.input_columns, spec.EVENT_COLUMN]))
             yield Made(sink=lane.sink, lines=lines, transformed=made)
@@ -139,6 +141,16 @@ def _outcomes(described: pipeline.BatchPipeline, lanes: Sequence[Lane], descript
     for line in reader.oversized_lines:
         limit = f"{ndjson.LARGEST_EVENT_BYTES:,}"
         yield Rejected(line=line, field="", reason=f"longer than {limit} bytes", remedy="send it in parts")
+
+
+def _with_state(table: pa.Table, batch: pa.RecordBatch, keyed: state_table.StateTable | None) -> pa.Table:
+    """And what the lines before each event say of its key."""
+    if keyed is None:
+        return table
+    found = keyed.see(batch, np.ones(batch.num_rows, bool))
+    for value, column in zip(keyed.spec.values, found, strict=True):
+        table = table.append_column(value.column.with_name(value.hidden), column)
+    return table
 
 
 def _group(batch: pa.RecordBatch) -> pa.Table:

@@ -28,6 +28,10 @@ TRACE = "_trace"
 
 FORMAT_VERSION = 1
 BUFFER_COMPRESSION_FROM_ROWS = 5_000
+_MOST_STREAM_BYTES = 1 << 30
+"""Far more than any block holds: what a header says is allocated before the bytes are looked at."""
+USUAL_BYTES = 4 * 1024 * 1024
+"""At most so many bytes of events are put in one block, unless a single event is larger."""
 
 _FORMAT = "penstock-format"
 _FINGERPRINT = "penstock-schema"
@@ -114,7 +118,7 @@ def read_header(headers: Mapping[str, bytes]) -> BlockHeader:
         shown = version.decode("ascii", "replace") or "none"
         raise BlockFormatError(f"block format {shown} is not known here (known: {FORMAT_VERSION}); upgrade this reader")
     try:
-        return BlockHeader(
+        header = BlockHeader(
             format_version=int(version),
             fingerprint=headers[_FINGERPRINT].decode("ascii"),
             rows=int(headers[_ROWS]),
@@ -125,6 +129,28 @@ def read_header(headers: Mapping[str, bytes]) -> BlockHeader:
         )
     except (KeyError, ValueError) as error:
         raise CorruptBlockError(f"unreadable block headers: {error}") from error
+    if not 0 <= header.stream_bytes <= _MOST_STREAM_BYTES:
+        raise CorruptBlockError(f"unreadable block headers: a stream of {header.stream_bytes:,} bytes")
+    return header
+
+
+def told_rows(headers: Mapping[str, bytes]) -> int:
+    """The events of a block for who only counts; 0 where its headers can't be read."""
+    try:
+        return read_header(headers).rows
+    except BlockError:
+        return 0
+
+
+def decoded_bytes(headers: Mapping[str, bytes]) -> int:
+    """About how large the block's columns are when they are decoded. Raises BlockFormatError, CorruptBlockError.
+
+    The headers of a big block tell only its compressed size; its events had `USUAL_BYTES` at most, unless there is one.
+    """
+    header = read_header(headers)
+    if header.compression is Compression.STREAM:
+        return header.stream_bytes
+    return max(header.stream_bytes, USUAL_BYTES)
 
 
 def decode(value: bytes, headers: Mapping[str, bytes], *, columns: Sequence[str] | None = None) -> pa.RecordBatch:

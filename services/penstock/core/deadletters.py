@@ -1,8 +1,7 @@
-"""What is kept of an event or row that cannot be landed, and how it is written.
+"""What is kept of an event or row that cannot be landed.
 
 The id is made from the failed unit's address and the lane alone, so a crash between writing a letter and committing the
-offset writes the same letter again and readers collapse the two. A record's value is the original bytes as they came; all
-else is in its headers, where tools for the log show it without knowing Penstock.
+offset writes the same letter again and readers collapse the two. How it is written is told in core.dialects.
 """
 
 from __future__ import annotations
@@ -10,13 +9,12 @@ from __future__ import annotations
 import enum
 import hashlib
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 
 import msgspec
 
 from penstock.core import addresses
 
-VERSION = 1
 MAX_TEXT_CHARACTERS = 4_000
 MAX_FINGERPRINT_CHARACTERS = 200
 
@@ -112,44 +110,6 @@ def fingerprint(category: Category, message: str) -> str:
     return f"{category.value}: {words}"[:MAX_FINGERPRINT_CHARACTERS]
 
 
-_PREFIX = "penstock.dead-letter."
-_HEADERS = {name: _PREFIX + name.replace("_", "-") for name in DeadLetter.__struct_fields__ if name != "original"}
-_VERSION_HEADER = _PREFIX + "version"
-
-
-def encode(letter: DeadLetter) -> tuple[bytes, dict[str, bytes]]:
-    """The record's value and headers. Texts over MAX_TEXT_CHARACTERS are cut: a letter must always be writable."""
-    headers = {_VERSION_HEADER: str(VERSION).encode()}
-    for name, header in _HEADERS.items():
-        headers[header] = _to_bytes(getattr(letter, name))
-    return letter.original, headers
-
-
-def decode(value: bytes, headers: Mapping[str, bytes]) -> DeadLetter:
-    """The inverse of `encode`. Raises DeadLetterError."""
-    version = headers.get(_VERSION_HEADER, b"").decode(errors="replace")
-    if version != str(VERSION):
-        raise DeadLetterError(f"{_VERSION_HEADER}: found {version!r}, this release reads {VERSION}")
-    if missing := [header for header in _HEADERS.values() if header not in headers]:
-        raise DeadLetterError(f"{missing[0]}: missing")
-    try:
-        fields = {name: _from_bytes(name, headers[header]) for name, header in _HEADERS.items()}
-        return msgspec.convert({**fields, "original": value}, DeadLetter, strict=False)
-    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-        raise DeadLetterError(f"a dead letter with a damaged header: {error}") from error
-
-
 def collapse(letters: Iterable[DeadLetter]) -> list[DeadLetter]:
     """Equal ids once, as the last of them says, in the order in which the ids first appear."""
     return list({letter.id: letter for letter in letters}.values())
-
-
-def _to_bytes(value: object) -> bytes:
-    if isinstance(value, tuple):
-        return msgspec.json.encode(value)
-    text = value.value if isinstance(value, enum.Enum) else value
-    return str(text)[:MAX_TEXT_CHARACTERS].encode(errors="backslashreplace")
-
-
-def _from_bytes(name: str, value: bytes) -> object:
-    return msgspec.json.decode(value) if name == "items" else value.decode()

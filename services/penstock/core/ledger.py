@@ -11,6 +11,8 @@ from collections.abc import Mapping
 
 import msgspec
 
+from penstock.core import skips
+
 VERSION = 1
 MAX_METADATA_BYTES = 3_500
 MAX_PRODUCERS = 16
@@ -58,13 +60,18 @@ class LaneMetadata:
     """What a lane must remember with the offset of one partition.
 
     `producers` maps a producer to the last sequence below the offset, the most recent producer last; `starts` counts the
-    starts since the last progress, for the crash-loop guard; `start_offset` is where the lane began.
+    starts since the last progress, for the crash-loop guard, and `suspect` is the offset of the block that was in work alone
+    (batcher.suspects); `start_offset` is where the lane began; `skipped` are the stretches a person has told it to leave out;
+    `plans` is the text of core.plans.
     """
 
     counts: Counts = dataclasses.field(default_factory=Counts)
     producers: Mapping[str, int] = dataclasses.field(default_factory=dict)
     starts: int = 0
     start_offset: int = 0
+    suspect: int | None = None
+    skipped: skips.Skips = ()
+    plans: str = ""
     version: int = VERSION
 
 

@@ -77,6 +77,7 @@ class Progress:
 @dataclasses.dataclass(slots=True)
 class _Fate:
     replayed_attempt: int = -1
+    lane: str = ""
     replay_offset: int = markers.NOWHERE
     discarded_attempt: int = -1
 
@@ -94,7 +95,7 @@ class Marks:
             fate.discarded_attempt = max(fate.discarded_attempt, marker.attempt)
             return
         if marker.attempt >= fate.replayed_attempt:
-            fate.replayed_attempt, fate.replay_offset = marker.attempt, marker.replay_offset
+            fate.replayed_attempt, fate.replay_offset, fate.lane = marker.attempt, marker.replay_offset, marker.lane
         key = (marker.lane, partition)
         self._highest[key] = max(self._highest.get(key, markers.NOWHERE), marker.replay_offset)
 
@@ -109,6 +110,11 @@ class Marks:
     def is_replayed(self, id_: str, attempt: int) -> bool:
         fate = self._fates.get(id_)
         return fate is not None and attempt <= fate.replayed_attempt
+
+    def replayed_in(self, id_: str) -> str:
+        """The lane whose replay log the letter was last published to; empty if it never was."""
+        fate = self._fates.get(id_)
+        return fate.lane if fate else ""
 
     def state(self, letter: deadletters.DeadLetter, progress: Progress, max_replays: int = MAX_REPLAYS) -> State:
         """What has become of a letter, which is the newest of its id."""

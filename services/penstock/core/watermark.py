@@ -38,6 +38,11 @@ class Watermark:
         """Blocks that have started and not finished."""
         return len(self._unfinished)
 
+    @property
+    def next_offset(self) -> int:
+        """The offset after the last that started."""
+        return self._end
+
     def started(self, offset: int) -> None:
         """The block at `offset` is being worked on. Raises ValueError unless it lies above all that started before."""
         if offset < self._end:
@@ -45,6 +50,10 @@ class Watermark:
         self._end = offset + 1
         self._started.append(offset)
         self._unfinished.add(offset)
+
+    def skip(self, next_offset: int) -> None:
+        """What stands below `next_offset` and has not started never will."""
+        self._end = max(self._end, next_offset)
 
     def finished(self, offset: int) -> None:
         """Each event of the block has its outcome. Raises ValueError if it has not started or has finished before."""

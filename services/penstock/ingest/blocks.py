@@ -51,6 +51,7 @@ class BlockBuilder:
         self._turns = itertools.cycle(self._writers)
         self._executor = executor
         self._measured = measured
+        self._failpoint = settings.failpoint
         self._append_timeout_seconds = settings.append_timeout_seconds
         # Splitting by key makes as many small blocks of one group as there are partitions, so the group may be larger.
         spread = log.partitions if settings.key else 1
@@ -128,10 +129,12 @@ class BlockBuilder:
         loop = asyncio.get_running_loop()
         composed = await self._composed(group)
         self._measured.composed(composed)
+        self._failpoint("ingest.composed")
         writers = [next(self._turns) if block.partition is None else self._writers[block.partition] for block in composed.blocks]
         deadline = loop.time() + self._append_timeout_seconds
         appends = [writer.append(block, deadline) for writer, block in zip(writers, composed.blocks, strict=True)]
         results = await asyncio.gather(*appends, return_exceptions=True)
+        self._failpoint("ingest.appended")
         fates: dict[int, list[BaseException | None]] = {}
         for block, result in zip(composed.blocks, results, strict=True):
             for request in block.requests:

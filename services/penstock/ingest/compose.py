@@ -39,6 +39,8 @@ _SEPARATORS = {
 }
 """What stands between events, and how many of them mean at least one event too many."""
 _STRETCH_EVENTS = 10_000
+_STRETCH_BYTES = 4 * 1024 * 1024
+"""Of one request read at once: what the reader needs meanwhile is several times as much."""
 _MOST_REFUSED = 10_000
 
 
@@ -98,7 +100,9 @@ class Composer:
         read = self._read(group)
         parsed = time.thread_time()
         owners = np.concatenate(read.owners) if read.owners else np.zeros(0, np.int64)
-        made = tuple(self._blocks(_joined(read.batches), owners, group)) if len(owners) else ()
+        events = _joined(read.batches) if len(owners) else None
+        read.batches.clear()
+        made = tuple(self._blocks(events, owners, group)) if events is not None else ()
         accepted = np.bincount(owners, minlength=len(group)).tolist()
         answers = tuple(
             Answer(
@@ -139,7 +143,7 @@ class Composer:
             except frames.UnreadableBodyError as error:
                 read.unreadable[place] = str(error)
                 frame = frames.documents([])
-            if len(frame.documents) > _STRETCH_EVENTS:
+            if len(frame.documents) > _STRETCH_EVENTS or group[place].size_bytes > _STRETCH_BYTES:
                 self._read_together(read, places[: len(framed)], framed)
                 self._read_at_length(read, place, frame)
                 places, framed = places[len(framed) + 1 :], []
@@ -150,15 +154,13 @@ class Composer:
     def _read_at_length(self, read: _Read, place: int, frame: frames.Frames) -> None:
         """One large request, stretch by stretch, until too many of its events are refused: each costs ten good ones."""
         read.rejected[place] = list(frame.broken)
-        for start in range(0, len(frame.documents), _STRETCH_EVENTS):
+        for start, stop in _cuts(octets.lengths(frame.documents), _STRETCH_EVENTS, _STRETCH_BYTES):
             if len(read.rejected[place]) > _MOST_REFUSED:
                 index = int(frame.indices[start])
                 read.rejected[place] = [why for why in read.rejected[place] if why.index < index]
                 read.rejected[place].append(_not_read(index, len(read.rejected[place])))
                 return
-            stretch = frames.Frames(
-                documents=frame.documents.slice(start, _STRETCH_EVENTS), indices=frame.indices[start : start + _STRETCH_EVENTS]
-            )
+            stretch = frames.Frames(documents=frame.documents.slice(start, stop - start), indices=frame.indices[start:stop])
             before = read.rejected.pop(place)
             self._read_together(read, [place], [stretch])
             read.rejected[place] = before + read.rejected[place]
@@ -182,7 +184,7 @@ class Composer:
         traceparent = next((request.traceparent for request in group if request.traceparent), "")
         for partition, rows in self._by_partition(whole):
             batch, owned = (whole, owners) if rows is None else (whole.take(pa.array(rows)), owners[rows])
-            for start, stop in _cuts(batch, self._settings.block_rows, self._settings.block_bytes):
+            for start, stop in _cuts(_row_bytes(batch), self._settings.block_rows, self._settings.block_bytes):
                 part = batch.slice(start, stop - start)
                 value, headers = blocks.encode(part, self._fingerprint, traceparent)
                 requests = tuple(np.unique(owned[start:stop]).tolist())
@@ -232,11 +234,11 @@ def _framed(request: submissions.Submission) -> frames.Frames:
     return framed
 
 
-def _cuts(batch: pa.RecordBatch, most_rows: int, most_bytes: int) -> Iterator[tuple[int, int]]:
+def _cuts(sizes: npt.NDArray[np.int64], most_rows: int, most_bytes: int) -> Iterator[tuple[int, int]]:
     """Stretches of at most so many rows and bytes; a single event may be larger."""
-    ends = np.cumsum(_row_bytes(batch))
+    ends = np.cumsum(sizes)
     start = 0
-    while start < batch.num_rows:
+    while start < len(sizes):
         below = ends[start - 1] if start else 0
         fitting = int(np.searchsorted(ends, below + most_bytes, side="right"))
         stop = max(start + 1, min(fitting, start + most_rows))

@@ -7,6 +7,7 @@ problem+json (RFC 9457).
 
 from __future__ import annotations
 
+import asyncio
 import math
 import ssl
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -22,6 +23,7 @@ from penstock.ingest import submission as submissions
 
 _DOOR = "http"
 _CLOSE_SECONDS = 1.0
+_FULL_RETRY_SECONDS = 5
 _JSON = msgspec.json.Encoder()
 _Encoding = submissions.Encoding
 
@@ -60,12 +62,15 @@ class HttpDoor:
         limits: bodies.Limits,
         guard: tokens.TokenGuard | None = None,
         tls: ssl.SSLContext | None = None,
+        *,
+        max_connections: int,
     ) -> None:
         self._admission = admitted
         self._address = address
         self._limits = limits
         self._guard = guard
         self._tls = tls
+        self._max_connections = max_connections
         self._runner = web.AppRunner(
             self._application(),
             access_log=None,
@@ -82,7 +87,7 @@ class HttpDoor:
         await self._runner.setup()
         host, port = addresses.split(self._address)
         try:
-            await web.TCPSite(self._runner, host, port, reuse_port=False, ssl_context=self._tls).start()
+            await _BoundedSite(self._runner, host, port, self._tls, self._max_connections).start()
         except OSError as error:
             raise OSError(f"can't listen at {self._address} for HTTP: {error.strerror or error}") from error
         return addresses.with_port(self._address, self._runner.addresses[0][1])
@@ -170,6 +175,46 @@ def _key(request: web.Request, client: str) -> tuple[idempotency.Key | None, str
     if text is None:
         return None, ""
     return idempotency.Key(client, text), idempotency.problem(text)
+
+
+class _BoundedSite(web.BaseSite):
+    """Connections beyond the bound are told to come again later and closed, whatever they were about to send."""
+
+    def __init__(self, runner: web.AppRunner, host: str, port: int, tls: ssl.SSLContext | None, most: int) -> None:
+        super().__init__(runner, ssl_context=tls)
+        self._host, self._port, self._most = host, port, most
+
+    @property
+    def name(self) -> str:
+        """See web.BaseSite."""
+        return f"{'https' if self._ssl_context else 'http'}://{self._host}:{self._port}"
+
+    async def start(self) -> None:
+        """See web.BaseSite."""
+        await super().start()
+        loop = asyncio.get_running_loop()
+        self._server = await loop.create_server(
+            self._protocol, self._host, self._port, ssl=self._ssl_context, backlog=self._backlog, reuse_port=False
+        )
+
+    def _protocol(self) -> asyncio.BaseProtocol:
+        served = self._runner.server
+        assert served is not None  # noqa: S101 - a runner that was set up has one
+        return served() if len(served.connections) < self._most else _Full()
+
+
+class _Full(asyncio.Protocol):
+    """The answer to one connection too many."""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """See asyncio.Protocol."""
+        assert isinstance(transport, asyncio.WriteTransport)  # noqa: S101 - it is a socket's
+        detail = "all connections of this door are in use: send again later"
+        body = _problem(503, "too-many-connections", "Too many connections", detail).body
+        assert isinstance(body, bytes)  # noqa: S101 - made of bytes
+        head = f"HTTP/1.1 503 Service Unavailable\r\nContent-Type: application/problem+json\r\nContent-Length: {len(body)}"
+        transport.write(f"{head}\r\nRetry-After: {_FULL_RETRY_SECONDS}\r\nConnection: close\r\n\r\n".encode() + body)
+        transport.close()
 
 
 @web.middleware

@@ -81,7 +81,8 @@ class IngestService:
             self._grpc = grpc_door.GrpcDoor(
                 self._admission,
                 settings.grpc_address,
-                settings.max_request_bytes,
+                min(settings.max_request_bytes, settings.max_message_bytes),
+                settings.max_calls,
                 self._guard,
                 shown.grpc_credentials() if shown else None,
             )
@@ -93,7 +94,12 @@ class IngestService:
                 connection_idle_seconds=settings.connection_idle_seconds,
             )
             http = http_door.HttpDoor(
-                self._admission, settings.http_address, limits, self._guard, shown.context if shown else None
+                self._admission,
+                settings.http_address,
+                limits,
+                self._guard,
+                shown.context if shown else None,
+                max_connections=settings.max_connections,
             )
             opening.push_async_callback(http.close)
             if self._guard or self._certificate:

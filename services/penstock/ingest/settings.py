@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
+from penstock.core import failpoints
 from penstock.core import schema as schemas
 
 _MIB = 1024 * 1024
@@ -30,6 +31,12 @@ class IngestSettings:
     linger_seconds: float = 0.02
     max_in_flight_bytes: int = 64 * _MIB
     max_request_bytes: int = 64 * _MIB
+    max_message_bytes: int = 16 * _MIB
+    """Of a gRPC request. It is in memory as a whole before room can be held for it, unlike an HTTP body."""
+    max_calls: int = 256
+    """gRPC calls under way at once, streams too: each may have such a request in memory."""
+    max_connections: int = 1_024
+    """HTTP connections, each with a buffer of its own."""
     append_timeout_seconds: float = 10.0
     body_seconds: float = 60.0
     """What a body may take to arrive: a client that stops half-way must not hold its room for ever."""
@@ -37,6 +44,7 @@ class IngestSettings:
     """And the longest pause in it."""
     connection_idle_seconds: float = 75.0
     """How long an HTTP connection may stay without a whole request head: longer than the minute of most balancers."""
+    failpoint: failpoints.Failpoint = failpoints.nothing
 
     @property
     def key(self) -> tuple[str, ...]:

@@ -61,6 +61,14 @@ class Commit:
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Snapshot:
+    """What a group remembers of the records below `offset` beyond what fits a commit."""
+
+    offset: int
+    content: bytes
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Bounds:
     """First offset still in the partition, and the offset the next record will get."""
 
@@ -86,6 +94,10 @@ class DamagedLogError(LogError):
 
 class OffsetOutOfRangeError(LogError):
     """What was asked for is no longer, or not yet, in the log: a gap. The lane stops until a person says skip."""
+
+
+class PartitionLostError(LogError):
+    """A commit came too late: another member of the group owns the partition now, and reads on from the last commit."""
 
 
 class AssignmentListener(Protocol):
@@ -146,6 +158,21 @@ class EventLog(Protocol):
     async def bounds(self, topic: str, partition: int) -> Bounds: ...
 
     async def committed(self, topic: str, group: str) -> Mapping[int, Commit]: ...
+
+    async def save_snapshot(self, topic: str, group: str, partition: int, snapshot: Snapshot) -> None:
+        """Durable on return. Those of higher offsets are forgotten; of the others, the newest and this one are kept.
+
+        So the caller saves a new one only when the last one lies at or below its committed offset. Raises LogFullError.
+        """
+
+    async def load_snapshot(self, topic: str, group: str, partition: int, at_most: int) -> Snapshot | None:
+        """The newest at or below the offset `at_most`."""
+
+    async def snapshot_offsets(self, topic: str, group: str, partition: int) -> Sequence[int]:
+        """Of those that are kept, newest first; at most two."""
+
+    async def forget_snapshots(self, topic: str, group: str, partition: int) -> None:
+        """Durable on return."""
 
     async def trim(self, topic: str, partition: int, before: int) -> None:
         """Delete records below `before`. The caller proves that every group has read and finished them."""

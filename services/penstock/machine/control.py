@@ -12,6 +12,7 @@ from pyarrow import ipc
 
 from penstock.core.batching import model
 from penstock.log import port
+from penstock.machine import retired, skipping
 from penstock.replay import job
 from penstock.v1 import control_pb2, control_pb2_grpc
 
@@ -40,6 +41,12 @@ class Machine(Protocol):
 
     def replay(self, request: control_pb2.ReplayRequest) -> AsyncIterator[control_pb2.ReplayProgress]:
         """Raises BusyError, LogError."""
+
+    async def skip(self, request: control_pb2.SkipRequest) -> control_pb2.SkipResponse:
+        """Raises KeyError for a sink that is not there, SkipRefusedError, LogError."""
+
+    async def drop_lane(self, request: control_pb2.DropLaneRequest) -> control_pb2.DropLaneResponse:
+        """Raises DropRefusedError, LogError."""
 
     async def discard(self, request: control_pb2.DiscardRequest) -> control_pb2.DiscardResponse:
         """Raises BusyError, LogError."""
@@ -104,6 +111,24 @@ class ControlServicer(control_pb2_grpc.ControlServicer):
         try:
             return await self._machine.discard(request)
         except (job.BusyError, port.LogError) as error:
+            await context.abort(grpc.StatusCode.FAILED_PRECONDITION, str(error))
+
+    async def Skip(  # noqa: N802
+        self, request: control_pb2.SkipRequest, context: Context
+    ) -> control_pb2.SkipResponse:
+        try:
+            return await self._machine.skip(request)
+        except KeyError as error:
+            await context.abort(grpc.StatusCode.NOT_FOUND, str(error.args[0]))
+        except (skipping.SkipRefusedError, port.LogError) as error:
+            await context.abort(grpc.StatusCode.FAILED_PRECONDITION, str(error))
+
+    async def DropLane(  # noqa: N802
+        self, request: control_pb2.DropLaneRequest, context: Context
+    ) -> control_pb2.DropLaneResponse:
+        try:
+            return await self._machine.drop_lane(request)
+        except (retired.DropRefusedError, port.LogError) as error:
             await context.abort(grpc.StatusCode.FAILED_PRECONDITION, str(error))
 
 

@@ -2,6 +2,8 @@
 
 log.db          the embedded log
 pipeline.json   the last accepted pipeline object, so that the rules on edits hold at the next start
+folder          where it was started: relative paths of its stores begin there
+retired.json    lanes of sinks that were removed, with the time
 control.sock    where a running pipeline is talked to
 sinks/          journals and sockets of sinks
 secrets/        <name>/<key>: put there by whoever runs the pipeline, only ever read
@@ -13,12 +15,17 @@ import hashlib
 import os
 import pathlib
 import tempfile
+from collections.abc import Mapping
+
+import msgspec
 
 from penstock.api.model import pipeline as api_pipeline
 
 DEFAULT_ROOT = pathlib.Path(".penstock")
 
 _PINNED = "pipeline.json"
+_FOLDER = "folder"
+_RETIRED = "retired.json"
 
 # sun_path holds 108 bytes on Linux, the final NUL included.
 _SOCKET_PATH_BYTES = 104
@@ -75,14 +82,38 @@ class DataDirectory:
                 f"restore the file, or remove it to accept any edit ({error})"
             ) from error
 
-    def pin(self, pipeline: api_pipeline.BatchPipeline) -> None:
-        """Remember what was accepted, in one step."""
-        written = self._pinned_path.with_suffix(".new")
+    def pin(self, pipeline: api_pipeline.BatchPipeline, folder: pathlib.Path) -> None:
+        """Remember what was accepted, and the folder it was started in; the object in one step."""
+        self._write(_FOLDER, os.fsencode(folder.absolute()))
+        self._write(_PINNED, pipeline.model_dump_json(by_alias=True, exclude_unset=True, indent=2).encode())
+
+    def folder(self) -> pathlib.Path:
+        """Where the pipeline was started last; the current folder where that isn't known."""
+        noted = self.path / _FOLDER
+        return pathlib.Path(os.fsdecode(noted.read_bytes())) if noted.exists() else pathlib.Path.cwd()
+
+    def retired(self) -> dict[str, int]:
+        """Sinks that were removed, with the time in microseconds since the epoch. Raises DirectoryError."""
+        noted = self.path / _RETIRED
+        try:
+            return msgspec.json.decode(noted.read_bytes(), type=dict[str, int]) if noted.exists() else {}
+        except msgspec.MsgspecError as error:
+            raise DirectoryError(
+                f"{noted}: can't be read; remove it to give up what removed sinks have not read ({error})"
+            ) from error
+
+    def retire(self, sinks: Mapping[str, int]) -> None:
+        """Remember these, and no others."""
+        if sinks != self.retired():
+            self._write(_RETIRED, msgspec.json.encode(dict(sinks)))
+
+    def _write(self, name: str, content: bytes) -> None:
+        written = self.path / f"{name}.new"
         with open(written, "wb", opener=_private) as file:
-            file.write(pipeline.model_dump_json(by_alias=True, exclude_unset=True, indent=2).encode())
+            file.write(content)
             file.flush()
             os.fsync(file.fileno())
-        written.replace(self._pinned_path)
+        written.replace(self.path / name)
 
 
 def _private(path: str, flags: int) -> int:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import hashlib
 
+import pydantic
+
 from penstock.api import lower
 from penstock.api.model import pipeline as api_pipeline
 from penstock.api.model import sinks as api_sinks
 from penstock.api.model import source as api_source
 from penstock.batcher import settings as lane_settings
-from penstock.core import breaker, flood
+from penstock.core import breaker, dialects, flood
 from penstock.core.batching import model
 from penstock.core.transform import spec
 from penstock.ingest import service as ingest_service
@@ -20,6 +22,23 @@ def revision(pipeline: api_pipeline.BatchPipeline) -> str:
     return hashlib.sha256(pipeline.spec.model_dump_json(by_alias=True).encode()).hexdigest()[:12]
 
 
+def rows_revision(pipeline: api_pipeline.BatchPipeline, sink: api_sinks.Sink) -> str:
+    """Short name of what decides which rows an event becomes, and where they go; what is left at its default counts as absent,
+    so that a release with more fields gives the same name."""
+    told = pipeline.spec
+    parts: tuple[pydantic.BaseModel | str | None, ...] = (
+        told.event_schema,
+        told.transform,
+        told.deduplicate,
+        sink.click_house.table if sink.click_house else None,
+    )
+    texts = [
+        part.model_dump_json(by_alias=True, exclude_defaults=True) if isinstance(part, pydantic.BaseModel) else str(part)
+        for part in parts
+    ]
+    return hashlib.sha256("\n".join([sink.name, sink.when or "", *texts]).encode()).hexdigest()[:8]
+
+
 def lane_for(pipeline: api_pipeline.BatchPipeline, sink: api_sinks.Sink) -> lane_settings.LaneSettings:
     """The lane of one sink."""
     batching, transform = lower.batching(sink), lower.transform_spec(pipeline, sink)
@@ -28,6 +47,7 @@ def lane_for(pipeline: api_pipeline.BatchPipeline, sink: api_sinks.Sink) -> lane
         pipeline=pipeline.metadata.name,
         sink=sink.name,
         revision=revision(pipeline),
+        rows_revision=rows_revision(pipeline, sink),
         event_schema=lower.event_schema(pipeline),
         transform=transform,
         tables=_tables(sink, transform.table),
@@ -49,6 +69,7 @@ def lane_for(pipeline: api_pipeline.BatchPipeline, sink: api_sinks.Sink) -> lane
             maximum_seconds=sink.retry.max_backoff_milliseconds / 1000,
         ),
         unclassified_attempts=sink.retry.unclassified_attempts,
+        dead_letters=dialects.Dialect(pipeline.spec.dead_letters.dialect),
         flood=_flood(pipeline),
         circuit=_circuit(sink),
         circuit_mode=breaker.Mode(sink.circuit_breaker.mode),
@@ -73,8 +94,7 @@ def _tables(sink: api_sinks.Sink, template: spec.TableTemplate | None) -> tuple[
     """The sink's one table, or all that a template may name; a sink without tables goes by its own name."""
     if template is not None:
         return template.tables()
-    chosen = sink.duckdb.table if sink.duckdb else sink.name
-    return (str(chosen),)
+    return (lower.table(sink),)
 
 
 def partitions(pipeline: api_pipeline.BatchPipeline) -> int:

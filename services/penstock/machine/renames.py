@@ -30,6 +30,17 @@ async def carry_over(log: port.EventLog, pipeline: api_pipeline.BatchPipeline) -
         group, was = settings.lane, dataclasses.replace(settings, sink=sink.renamed_from).lane
         before = await log.committed(port.EVENTS, was)
         if before and not await log.committed(port.EVENTS, group):
-            subscription = await log.subscribe(port.EVENTS, group, _Nobody())
-            await subscription.commit(before)
-            await subscription.close()
+            for partition, done in before.items():
+                kept = await log.load_snapshot(port.EVENTS, was, partition, done.offset)
+                if kept is not None:
+                    await log.save_snapshot(port.EVENTS, group, partition, kept)
+            await commit(log, group, before)
+
+
+async def commit(log: port.EventLog, group: str, commits: Mapping[int, port.Commit]) -> None:
+    """Commit for a group that nobody reads as."""
+    subscription = await log.subscribe(port.EVENTS, group, _Nobody())
+    try:
+        await subscription.commit(commits)
+    finally:
+        await subscription.close()

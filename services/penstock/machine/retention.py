@@ -6,21 +6,43 @@ Nothing unread is ever deleted, and neither is what a rebuilt deduplication tabl
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from penstock.log import port
 
 
-async def trim(log: port.EventLog, groups: Sequence[str], *, keep_seconds: float, window_seconds: float) -> int:
-    """Delete finished records older than both bounds, and return how many. A group that never committed holds everything."""
-    horizon = (time.time() - max(keep_seconds, window_seconds)) * 1e6
+async def trim(
+    log: port.EventLog, groups: Sequence[str], *, keep_seconds: float, window_seconds: float, stateful: bool = False
+) -> int:
+    """Delete finished records older than both bounds, and return how many. A group that never committed holds everything.
+
+    `stateful`: groups go on from their snapshots, and read again what follows them.
+    """
+    horizon = (time.time() - keep_seconds) * 1e6
     committed = [await log.committed(port.EVENTS, group) for group in groups]
     removed = 0
     for partition in range(log.partitions):
         commits = [commit.get(partition) for commit in committed]
-        finished = min((commit.offset if commit else 0 for commit in commits), default=0)
-        removed += await _trim_below(log, port.EVENTS, partition, finished, horizon)
+        needed = [commit.offset if commit else 0 for commit in commits]
+        if stateful:
+            needed = [await _snapshot_below(log, group, partition, at) for group, at in zip(groups, needed, strict=True)]
+        finished = min(needed, default=0)
+        seen = await _window_before(log, partition, finished, window_seconds)
+        removed += await _trim_below(log, port.EVENTS, partition, finished, min(horizon, seen))
     return removed
+
+
+async def _snapshot_below(log: port.EventLog, group: str, partition: int, offset: int) -> int:
+    """Where a lane that goes on at `offset` begins to read; its state begins there when it has none yet."""
+    offsets = await log.snapshot_offsets(port.EVENTS, group, partition)
+    return max((at for at in offsets if at <= offset), default=0) if offsets else offset
+
+
+async def _window_before(log: port.EventLog, partition: int, offset: int, window_seconds: float) -> float:
+    """The append time, in microseconds, from which on a duplicate at `offset` may have its original."""
+    next_one = await log.headers(port.EVENTS, partition, offset + 1, limit=1)
+    unread = [record.append_time_microseconds for record in next_one if record.offset == offset]
+    return min([*unread, time.time() * 1e6]) - window_seconds * 1e6
 
 
 async def trim_letters(log: port.EventLog, *, keep_seconds: float) -> int:
@@ -30,6 +52,21 @@ async def trim_letters(log: port.EventLog, *, keep_seconds: float) -> int:
     for partition in range(log.partitions):
         end = (await log.bounds(port.DEAD_LETTERS, partition)).end
         removed += await _trim_below(log, port.DEAD_LETTERS, partition, end, horizon)
+    return removed
+
+
+async def trim_replays(log: port.EventLog, lanes: Mapping[str, str], *, keep_seconds: float) -> int:
+    """Delete finished records of the replay logs of `lanes` (group by sink) older than the bound, and return how many.
+
+    The bound may not be shorter than that of `trim_letters`, which goes first: while its letter is there, a replay that no
+    marker speaks of is what keeps the next job from putting the letter back twice.
+    """
+    horizon = (time.time() - keep_seconds) * 1e6
+    removed = 0
+    for sink, group in lanes.items():
+        topic = port.replay_topic(sink)
+        for partition, commit in (await log.committed(topic, group)).items():
+            removed += await _trim_below(log, topic, partition, commit.offset, horizon)
     return removed
 
 

@@ -21,11 +21,12 @@ from penstock.api.model import pipeline as api_pipeline
 from penstock.api.model import sinks as api_sinks
 from penstock.batcher import lane as batcher_lane
 from penstock.batcher import sink_client, status
+from penstock.core import failpoints
 from penstock.core.batching import model
 from penstock.ingest import service as ingest_service
 from penstock.log import port
 from penstock.log.embedded import front as embedded
-from penstock.machine import control, directory, lanes, renames, replays, retention, secrets
+from penstock.machine import control, directory, lanes, renames, replays, retention, retired, secrets, skipping
 from penstock.sinks import port as sinks_port
 from penstock.sinks import registry, server
 from penstock.telemetry import exposition, metrics, runtime
@@ -55,14 +56,18 @@ class Machine:
         data: directory.DataDirectory,
         addresses: Addresses,
         environment: Mapping[str, str] | None = None,
+        failpoint: failpoints.Failpoint = failpoints.nothing,
     ) -> None:
         """`environment` may hold secrets; see machine.secrets."""
+        self._failpoint = failpoint
         self._pipeline, self._data, self._addresses = pipeline, data, addresses
         self._secrets = secrets.SecretStore(data.secrets_path, environment or {}, secrets.names(pipeline))
         self._stack = contextlib.AsyncExitStack()
         self._lanes: dict[str, batcher_lane.Lane] = {}
         self._reporters: dict[str, status.Reporter] = {}
         self._writers: dict[str, sinks_port.SinkWriter] = {}
+        self._sink_addresses: dict[str, str] = {}
+        self._skipping = asyncio.Lock()
         self._lifecycle = "Running"
         self._began = time.monotonic()
 
@@ -81,35 +86,50 @@ class Machine:
         self._data.create()
         spec = self._pipeline.spec
         self._event_log = await embedded.EmbeddedLog.open(
-            self._data.log_path, partitions=lanes.partitions(self._pipeline), max_bytes=self._retention.max_bytes
+            self._data.log_path,
+            partitions=lanes.partitions(self._pipeline),
+            max_bytes=self._retention.max_bytes,
+            failpoint=self._failpoint,
         )
         self._stack.push_async_callback(self._event_log.close)
+        self._retired = retired.Retired(self._data, self._pipeline, self._event_log)
+        self._retired.note()
         await renames.carry_over(self._event_log, self._pipeline)
         for sink in spec.sinks:
             await self._start_lane(sink)
-        self._desk = replays.ReplayDesk(self._event_log, replays.homes(self._pipeline))
+        self._desk = replays.ReplayDesk(self._event_log, self._pipeline, self._failpoint)
         await self._start_ingest()
         await self._start_telemetry()
         await self._start_control()
-        self._data.pin(self._pipeline)
+        self._data.pin(self._pipeline, pathlib.Path.cwd())
 
     async def _start_lane(self, sink: api_sinks.Sink) -> None:
-        writer = registry.open_writer(sink, directory=pathlib.Path.cwd(), secrets=self._secrets.value)
+        writer = registry.open_writer(sink, directory=pathlib.Path.cwd(), secrets=self._secrets.value, failpoint=self._failpoint)
         self._stack.push_async_callback(writer.close)
         served = server.SinkServer(writer, sink_type=sink.type, address=f"unix:{self._data.socket(f'sink-{sink.name}')}")
         await served.start()
         self._stack.push_async_callback(served.close)
-        settings = lanes.lane_for(self._pipeline, sink)
-        lane = batcher_lane.Lane(settings, self._event_log, sink_client.SinkClient(served.address))
-        self._stack.push_async_callback(lane.stop)
+        self._writers[sink.name], self._sink_addresses[sink.name] = writer, served.address
+        self._stack.push_async_callback(self._stop_lane, sink.name)
+        await self._open_lane(sink, paused="Paused" in (sink.lifecycle, self._pipeline.spec.lifecycle))
+
+    async def _open_lane(self, sink: api_sinks.Sink, *, paused: bool) -> None:
+        settings = dataclasses.replace(lanes.lane_for(self._pipeline, sink), failpoint=self._failpoint)
+        client = sink_client.SinkClient(self._sink_addresses[sink.name])
+        lane = self._lanes[sink.name] = batcher_lane.Lane(settings, self._event_log, client)
         await lane.start()
-        if "Paused" in (sink.lifecycle, self._pipeline.spec.lifecycle):
+        if paused:
             lane.pause()
-        self._writers[sink.name], self._lanes[sink.name] = writer, lane
         self._reporters[sink.name] = status.Reporter(lane)
 
+    async def _stop_lane(self, sink: str) -> None:
+        self._reporters.pop(sink, None)
+        if lane := self._lanes.pop(sink, None):
+            await lane.stop()
+
     async def _start_ingest(self) -> None:
-        settings = lanes.ingest_for(self._pipeline, grpc_address=self._addresses.grpc, http_address=self._addresses.http)
+        doors = lanes.ingest_for(self._pipeline, grpc_address=self._addresses.grpc, http_address=self._addresses.http)
+        settings = dataclasses.replace(doors, failpoint=self._failpoint)
         self._ingest = ingest_service.IngestService(
             settings, self._event_log, tokens=self._secret("auth"), certificate=self._secret("tls")
         )
@@ -178,18 +198,26 @@ class Machine:
 
     async def _report(self) -> None:
         metrics.LOG_BYTES.labels(**self._labels).set(await self._event_log.size_bytes())
-        for reporter in self._reporters.values():
+        for reporter in list(self._reporters.values()):
             await reporter.report()
 
     async def _trim(self) -> None:
         told = self._pipeline.spec.deduplicate
+        await self._retired.expire()
         await retention.trim(
             self._event_log,
-            [lane.settings.lane for lane in self._lanes.values()],
+            [lanes.lane_for(self._pipeline, sink).lane for sink in self._pipeline.spec.sinks] + self._retired.groups(),
             keep_seconds=self._retention.hours * 3600.0,
             window_seconds=told.window_seconds if told else 0.0,
+            stateful=self._pipeline.spec.transform.state is not None,
         )
-        await retention.trim_letters(self._event_log, keep_seconds=self._pipeline.spec.dead_letters.retention_hours * 3600.0)
+        letters_seconds = self._pipeline.spec.dead_letters.retention_hours * 3600.0
+        await retention.trim_letters(self._event_log, keep_seconds=letters_seconds)
+        await retention.trim_replays(
+            self._event_log,
+            {sink: lane.settings.lane for sink, lane in self._lanes.items()},
+            keep_seconds=max(self._retention.hours * 3600.0, letters_seconds),
+        )
 
     @property
     def _retention(self) -> api_log.Retention:
@@ -217,7 +245,8 @@ class Machine:
                 blocks=taken.blocks,
                 bytes_in_flight=taken.bytes_in_flight,
             ),
-            lanes=[await reporter.report() for reporter in self._reporters.values()],
+            lanes=[await reporter.report() for reporter in list(self._reporters.values())],
+            retired=await self._retired.report(),
             uptime_seconds=time.monotonic() - self._began,
             cpu_seconds=time.process_time(),
         )
@@ -247,6 +276,38 @@ class Machine:
 
     def replay(self, request: control_pb2.ReplayRequest) -> AsyncIterator[control_pb2.ReplayProgress]:
         return self._desk.replay(request)
+
+    async def skip(self, request: control_pb2.SkipRequest) -> control_pb2.SkipResponse:
+        asked = skipping.Asked(
+            partition=request.partition if request.HasField("partition") else None,
+            to=request.to if request.HasField("to") else None,
+            readable_too=request.readable_too,
+        )
+        async with self._skipping:
+            lane = self._named(request.sink)
+            if lane.state is not batcher_lane.State.HALTED and not request.readable_too:
+                raise skipping.SkipRefusedError(
+                    f"{request.sink} is {lane.state.value}: only a halted lane has something in its way; to leave out blocks"
+                    " that can be read, name --partition, --to and --readable-too"
+                )
+            if not request.confirmed:
+                return skipping.message(await skipping.plan(self._event_log, lane.settings, asked), done=False)
+            return await self._skip(lane, asked)
+
+    async def _skip(self, lane: batcher_lane.Lane, asked: skipping.Asked) -> control_pb2.SkipResponse:
+        """Between the end of the lane and a new one: what it has finished until then is committed and not in the plan."""
+        (sink,) = (one for one in self._pipeline.spec.sinks if one.name == lane.settings.sink)
+        paused = lane.state is batcher_lane.State.PAUSED
+        await self._stop_lane(sink.name)
+        try:
+            made = await skipping.plan(self._event_log, lane.settings, asked)
+            await skipping.apply(self._event_log, lane.settings, made)
+        finally:
+            await self._open_lane(sink, paused=paused)
+        return skipping.message(made, done=True)
+
+    async def drop_lane(self, request: control_pb2.DropLaneRequest) -> control_pb2.DropLaneResponse:
+        return await self._retired.drop(request.sink, confirmed=request.confirmed)
 
     async def discard(self, request: control_pb2.DiscardRequest) -> control_pb2.DiscardResponse:
         return await self._desk.discard(request)

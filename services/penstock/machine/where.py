@@ -6,9 +6,11 @@ the transform are pure, and the offset a lane has committed says whether it is t
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import enum
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from typing import ParamSpec, TypeVar
 
 import numpy as np
 import pyarrow as pa
@@ -16,11 +18,16 @@ import pyarrow.compute as pc
 
 from penstock.api import lower
 from penstock.api.model import pipeline as api_pipeline
+from penstock.batcher import recall
 from penstock.batcher import settings as lane_settings
-from penstock.core import addresses, blocks, deadletters, dedup, ledger, markers, schema
+from penstock.core import addresses, blocks, deadletters, dedup, dialects, ledger, markers, schema, skips
+from penstock.core.state import spec as state_spec
 from penstock.core.transform import spec, transform
 from penstock.log import port
 from penstock.machine import lanes
+
+P = ParamSpec("P")
+R = TypeVar("R")
 
 _HEADER_PAGE = 256
 _ONE_RECORD = 1
@@ -28,7 +35,7 @@ _ONE_RECORD = 1
 
 
 class Fate(enum.Enum):
-    """What became of an event in one lane."""
+    """What became of an event in one lane. SETTLED: landed, filtered or dead-lettered; which, can't be told any more."""
 
     BEFORE_START = "BeforeStart"
     PENDING = "Pending"
@@ -36,6 +43,8 @@ class Fate(enum.Enum):
     FILTERED = "Filtered"
     DEAD_LETTER = "DeadLetter"
     LANDED = "Landed"
+    SKIPPED = "Skipped"
+    SETTLED = "Settled"
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,10 +115,11 @@ class Search:
     async def _newest_first(self, partition: int, before: int) -> AsyncIterator[port.Record]:
         while page := await self._log.headers(port.EVENTS, partition, before, limit=_HEADER_PAGE):
             for header in page:
-                found = await self._log.read(port.EVENTS, partition, header.offset, max_bytes=_ONE_RECORD)
                 self._looked_at += 1
                 self._progress(self._looked_at)
-                yield found[0]
+                # What is damaged can't be searched; the lanes that meet it say so.
+                with contextlib.suppress(port.DamagedLogError):
+                    yield (await self._log.read(port.EVENTS, partition, header.offset, max_bytes=_ONE_RECORD))[0]
             before = page[-1].offset
 
     def _decode(self, record: port.Record, columns: Sequence[str]) -> pa.RecordBatch:
@@ -128,12 +138,19 @@ class Search:
         commit = (await self._log.committed(port.EVENTS, lane.lane)).get(record.partition)
         if commit is None or record.offset >= commit.offset:
             return LaneFate(sink=lane.sink, fate=Fate.PENDING, detail="unread or on its way")
-        if record.offset < ledger.from_metadata(commit.metadata).start_offset:
+        remembered = ledger.from_metadata(commit.metadata)
+        if skips.end_of(remembered.skipped, record.offset) is not None:
+            return LaneFate(sink=lane.sink, fate=Fate.SKIPPED, detail="left out with penstock skip, and counted as lost")
+        if record.offset < remembered.start_offset:
             return LaneFate(sink=lane.sink, fate=Fate.BEFORE_START, detail="the lane began after it")
-        if (original := await self._duplicate_of(lane, record, ordinal)) is not None:
+        if (original := await self._duplicate_of(lane, record, ordinal, remembered.skipped)) is not None:
             return LaneFate(sink=lane.sink, fate=Fate.DUPLICATE, detail=f"of {original}")
         letters = await self._letters(lane, record, ordinal)
-        rows = self._rows(lane, record, ordinal) - len(letters)
+        made = await self._rows(lane, record, ordinal, ledger.from_metadata(commit.metadata))
+        if made is None:
+            known = f"; {_named(letters)}" if letters else ""
+            return LaneFate(sink=lane.sink, fate=Fate.SETTLED, detail=f"its rows depend on a state of its key long gone{known}")
+        rows = made - len(letters)
         if letters and rows <= 0:
             return LaneFate(sink=lane.sink, fate=Fate.DEAD_LETTER, detail=_named(letters))
         if rows <= 0:
@@ -142,7 +159,7 @@ class Search:
         return LaneFate(sink=lane.sink, fate=Fate.LANDED, detail=f"{rows} row{'s' if rows > 1 else ''}{beside}")
 
     async def _duplicate_of(
-        self, lane: lane_settings.LaneSettings, record: port.Record, ordinal: int
+        self, lane: lane_settings.LaneSettings, record: port.Record, ordinal: int, skipped: skips.Skips
     ) -> addresses.Address | None:
         """The nearest earlier event with the same key inside the window, which is what makes a duplicate."""
         told, between = lane.deduplicate, 0
@@ -150,6 +167,8 @@ class Search:
             return None
         own = dedup.hash_keys(list(self._decode(record, told.key).columns))[ordinal]
         async for earlier in self._newest_first(record.partition, record.offset + 1):
+            if skips.end_of(skipped, earlier.offset) is not None:
+                continue
             hashes = dedup.hash_keys(list(self._decode(earlier, told.key).columns))
             hashes = hashes[:ordinal] if earlier.offset == record.offset else hashes
             same = np.flatnonzero(hashes == own)
@@ -174,24 +193,54 @@ class Search:
                     return deadletters.collapse(found)
                 if markers.is_marker(header.headers):
                     continue
-                letter = deadletters.decode(b"", header.headers)
+                try:
+                    letter = dialects.decode(b"", header.headers)
+                except deadletters.DeadLetterError:
+                    continue
                 if (letter.lane, letter.offset, letter.ordinal) == (lane.lane, record.offset, ordinal):
                     found.append(letter)
             before = page[-1].offset
         return deadletters.collapse(found)
 
-    def _rows(self, lane: lane_settings.LaneSettings, record: port.Record, ordinal: int) -> int:
-        """Rows the event makes for this lane, refused ones included."""
+    async def _rows(
+        self, lane: lane_settings.LaneSettings, record: port.Record, ordinal: int, committed: ledger.LaneMetadata
+    ) -> int | None:
+        """Rows the event makes for this lane, refused ones included. None where its key's state can't be made again."""
         compiled = transform.Transform(
             lane.transform, memory_limit_bytes=lane.transform_memory_bytes, time_limit_seconds=lane.transform_seconds
         )
-        event = pa.Table.from_batches([self._decode(record, compiled.input_columns)]).slice(ordinal, 1)
-        numbered = event.append_column(spec.EVENT_COLUMN, pa.array([0], pa.int32()))
+        plain = [name for name in compiled.input_columns if not state_spec.is_hidden(name)]
         try:
+            block = pa.Table.from_batches([self._decode(record, plain)])
+            if len(plain) < len(compiled.input_columns):
+                found = await self._state(lane, record, committed)
+                if found is None:
+                    return None
+                for name, column in found.items():
+                    block = block.append_column(name, column)
+            numbered = block.slice(ordinal, 1).append_column(spec.EVENT_COLUMN, pa.array([0], pa.int32()))
             made = compiled.run(numbered)
         finally:
             compiled.close()
         return int(made.rows.num_rows) + len(made.failures)
+
+    async def _state(
+        self, lane: lane_settings.LaneSettings, record: port.Record, committed: ledger.LaneMetadata
+    ) -> dict[str, pa.Array] | None:
+        """What the events of a block find of their keys; None before the oldest snapshot, and where the log was trimmed."""
+        recaller = recall.Recaller(lane, self._log, self._arrow, _here)
+        try:
+            recalled = await recaller.at(record.partition, record.offset, committed.start_offset, committed.skipped)
+        except (recall.StateLostError, port.OffsetOutOfRangeError):
+            return None
+        if recalled.anew or recalled.memory.keyed is None:
+            return None
+        found = recalled.memory.see([record])
+        return {value.hidden: column for value, column in zip(recalled.memory.keyed.spec.values, found, strict=True)}
+
+
+async def _here(call: Callable[P, R], *arguments: P.args, **named: P.kwargs) -> R:
+    return call(*arguments, **named)
 
 
 def _matching(batch: pa.RecordBatch, wanted: Mapping[str, pa.Scalar]) -> np.ndarray[tuple[int], np.dtype[np.int64]]:

@@ -7,9 +7,11 @@ first, each once.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 
-from penstock.core import deadletters, markers, selection
+import msgspec
+
+from penstock.core import deadletters, dialects, markers, selection
 from penstock.log import port
 
 _PAGE_RECORDS = 1_000
@@ -28,16 +30,25 @@ class Found:
 class Book:
     """What stood in the dead-letter topic, and how far the lanes were, when it was opened."""
 
-    def __init__(self, log: port.EventLog, marks: selection.Marks, max_replays: int, unreadable: list[str]) -> None:
-        self._log, self._max_replays = log, max_replays
+    def __init__(
+        self,
+        log: port.EventLog,
+        marks: selection.Marks,
+        max_replays: int,
+        renamed: Mapping[str, str],
+        unreadable: list[str],
+    ) -> None:
+        self._log, self._max_replays, self._renamed = log, max_replays, renamed
         self._progress: dict[tuple[str, int], selection.Progress] = {}
         self.marks = marks
         self.unreadable = unreadable
         """Records this release can't read, each with its place and why; complete after `letters` has been read to its end."""
 
     @classmethod
-    async def open(cls, log: port.EventLog, *, max_replays: int = selection.MAX_REPLAYS) -> Book:
-        """Read every marker. Raises LogError."""
+    async def open(
+        cls, log: port.EventLog, *, max_replays: int = selection.MAX_REPLAYS, renamed: Mapping[str, str] | None = None
+    ) -> Book:
+        """Read every marker. Letters of a lane in `renamed` are those of the lane it leads to. Raises LogError."""
         marks = selection.Marks()
         unreadable: list[str] = []
         for partition in range(log.partitions):
@@ -47,7 +58,7 @@ class Book:
                         marks.add(markers.decode(record.headers), partition)
                     except markers.MarkerError as error:
                         unreadable.append(f"partition {partition}, offset {record.offset}: {error}")
-        book = cls(log, marks, max_replays, unreadable)
+        book = cls(log, marks, max_replays, renamed or {}, unreadable)
         # A second letter is durable before its replay's offset is committed, so with the offset known first it is not missed.
         for lane, partition in marks.lanes():
             await book.progress(lane, partition)
@@ -61,14 +72,20 @@ class Book:
                 if markers.is_marker(record.headers):
                     continue
                 try:
-                    letter = deadletters.decode(b"", record.headers)
+                    letter = dialects.decode(b"", record.headers, stamped_microseconds=record.append_time_microseconds)
                 except deadletters.DeadLetterError as error:
                     self.unreadable.append(f"partition {partition}, offset {record.offset}: {error}")
                     continue
                 if letter.id not in seen:
                     seen.add(letter.id)
-                    state = self.marks.state(letter, await self.progress(letter.lane, partition), self._max_replays)
-                    yield Found(letter=letter, state=state, partition=partition, offset=record.offset)
+                    # Its replay stands in the replay log of the lane that was there then, whatever it is called now.
+                    lane = self.marks.replayed_in(letter.id) or letter.lane
+                    state = self.marks.state(letter, await self.progress(lane, partition), self._max_replays)
+                    yield Found(letter=self._at_home(letter), state=state, partition=partition, offset=record.offset)
+
+    def _at_home(self, letter: deadletters.DeadLetter) -> deadletters.DeadLetter:
+        lane = self._renamed.get(letter.lane)
+        return letter if lane is None else msgspec.structs.replace(letter, lane=lane, sink=sink_of(lane))
 
     async def progress(self, lane: str, partition: int) -> selection.Progress:
         """How far a lane was; asked of the log once per lane and partition."""
@@ -100,7 +117,7 @@ async def with_original(log: port.EventLog, found: Found) -> Found:
     """The same letter with the event's own bytes."""
     # `read` gives at least one record whatever the bound: exactly the one that is asked for.
     [record] = await log.read(port.DEAD_LETTERS, found.partition, found.offset, max_bytes=1)
-    return dataclasses.replace(found, letter=deadletters.decode(record.value, record.headers))
+    return dataclasses.replace(found, letter=msgspec.structs.replace(found.letter, original=record.value))
 
 
 def sink_of(lane: str) -> str:

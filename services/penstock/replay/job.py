@@ -14,9 +14,9 @@ import secrets
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Sequence
 
-from penstock.core import deadletters, markers, selection
+from penstock.core import deadletters, dialects, failpoints, markers, selection
 from penstock.log import port
-from penstock.replay import book, survey
+from penstock.replay import book, survey, watch
 
 EVENTS_PER_SECOND = 500
 _MOST_AT_ONCE = 250
@@ -36,6 +36,8 @@ class Progress:
     landed: int = 0
     failed_again: int = 0
     finished: bool = False
+    suspended: str = ""
+    """Why the job stopped before everything was published."""
 
     @property
     def under_way(self) -> int:
@@ -46,36 +48,57 @@ class Progress:
 class Jobs:
     """The replays of one process over one log, which it alone writes; at most one per lane at a time."""
 
-    def __init__(self, log: port.EventLog, sleep: Callable[[float], Awaitable[None]] = asyncio.sleep) -> None:
-        self._log, self._sleep = log, sleep
+    def __init__(
+        self,
+        log: port.EventLog,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+        failpoint: failpoints.Failpoint = failpoints.nothing,
+    ) -> None:
+        self._log, self._sleep, self._failpoint = log, sleep, failpoint
         self._busy: set[str] = set()
 
     async def replay(
-        self, order: survey.Order, *, events_per_second: int = EVENTS_PER_SECOND, reason: str = "", wait_seconds: float = 30.0
+        self,
+        order: survey.Order,
+        *,
+        events_per_second: int = EVENTS_PER_SECOND,
+        reason: str = "",
+        wait_seconds: float = 30.0,
+        suspend: watch.SuspendOnFailure | None = None,
     ) -> AsyncGenerator[Progress, None]:
-        """Publish what is meant, then wait so long for the lanes to finish it. Raises BusyError, LogError."""
+        """Publish what is meant, then wait so long for the lanes to finish it. Raises BusyError, LogError.
+
+        With `suspend` it is published no faster than the lanes finish it, so that a job can stop in time; what was not
+        published waits for the next.
+        """
         with self._turn(order):
-            pen = _Pen(self._log, reason)
+            pen, watching, suspended = _Pen(self._log, reason), watch.Watch(self._log), ""
+            await watching.begin()
             found = await survey.survey(self._log, order)
             await pen.mark(found.unmarked)
             yield Progress(survey=found)
             published: list[survey.Published] = []
             for stretch in _stretches(found.selected, min(_MOST_AT_ONCE, events_per_second)):
+                if suspend and (suspended := await self._hold(watching, suspend, events_per_second, wait_seconds)):
+                    break
                 began = time.monotonic()
                 fresh = await pen.publish(stretch)
+                self._failpoint("replay.published")
                 await pen.mark(fresh)
+                self._failpoint("replay.marked")
                 published += fresh
+                watching.add(fresh)
                 yield Progress(survey=found, published=len(published))
                 await self._sleep(max(0.0, len(stretch) / events_per_second - (time.monotonic() - began)))
             await self._finished(published, wait_seconds)
-            yield await self._outcome(found, published)
+            yield dataclasses.replace(await self._outcome(order, found, published), suspended=suspended)
 
     async def discard(self, order: survey.Order, *, reason: str) -> int:
         """Give up everything that waits and is meant; how many letters. Raises BusyError, LogError."""
         with self._turn(order):
             pen = _Pen(self._log, reason)
             await pen.mark((await survey.survey(self._log, order)).unmarked)
-            opened = await book.Book.open(self._log)
+            opened = await book.Book.open(self._log, renamed=order.renamed)
             waiting = [one async for one in opened.letters() if one.state in selection.WAITING]
             return await pen.discard([one for one in waiting if order.filters.admit(one.letter)])
 
@@ -108,12 +131,27 @@ class Jobs:
         commit = (await self._log.committed(port.replay_topic(book.sink_of(lane)), lane)).get(partition)
         return commit.offset if commit else 0
 
-    async def _outcome(self, found: survey.Survey, published: Sequence[survey.Published]) -> Progress:
+    async def _hold(
+        self, watching: watch.Watch, suspend: watch.SuspendOnFailure, most_unfinished: int, wait_seconds: float
+    ) -> str:
+        """Wait while more is unfinished than a second's worth, unless nothing moves at all; why the job should stop, or empty."""
+        waited, unfinished = 0.0, watching.unfinished
+        while True:
+            await watching.look()
+            if reason := suspend.reason(watching.finished, watching.failed):
+                return reason
+            if watching.unfinished <= most_unfinished or waited >= wait_seconds:
+                return ""
+            waited = waited + _LOOK_SECONDS if watching.unfinished == unfinished else 0.0
+            unfinished = watching.unfinished
+            await self._sleep(_LOOK_SECONDS)
+
+    async def _outcome(self, order: survey.Order, found: survey.Survey, published: Sequence[survey.Published]) -> Progress:
         """What has become of each letter that was published."""
         mine = {one.letter.id: one.letter.attempt for one in published}
         states: dict[str, selection.State] = {}
         failed_events: set[tuple[object, ...]] = set()
-        opened = await book.Book.open(self._log)
+        opened = await book.Book.open(self._log, renamed=order.renamed)
         async for one in opened.letters():
             if one.letter.id in mine:
                 states[one.letter.id] = one.state
@@ -142,7 +180,7 @@ class _Pen:
         """Whole letters into the replay logs of their lanes, in their order; durable on return."""
         opened = [await book.with_original(self._log, found) for found in stretch]
         records = [
-            (port.replay_topic(book.sink_of(one.letter.lane)), one.partition, deadletters.encode(one.letter)) for one in opened
+            (port.replay_topic(book.sink_of(one.letter.lane)), one.partition, dialects.encode(one.letter)) for one in opened
         ]
         offsets = await self._append(records)
         return [

@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
-from penstock.core import deadletters, markers, selection
+from penstock.core import deadletters, dialects, markers, selection
 from penstock.log import port
 from penstock.replay import book
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Order:
-    """What is asked for. `lanes` are the lanes that exist: a letter of any other has nowhere to go."""
+    """What is asked for. `lanes` are the lanes that exist: a letter of any other has nowhere to go.
+
+    `renamed` leads from lanes that are no more to those that go on for them.
+    """
 
     filters: selection.Filters
     lanes: frozenset[str]
     max_replays: int = selection.MAX_REPLAYS
+    renamed: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,7 +50,7 @@ class Survey:
 
 async def survey(log: port.EventLog, order: Order) -> Survey:
     """Read the dead-letter topic once. Raises LogError."""
-    opened = await book.Book.open(log, max_replays=order.max_replays)
+    opened = await book.Book.open(log, max_replays=order.max_replays, renamed=order.renamed)
     unmarked = await _unmarked(log, opened, order.lanes)
     for one in unmarked:
         opened.marks.add(marker_of(one, at_microseconds=0, reason=""), one.partition)
@@ -87,7 +91,7 @@ async def _unmarked(log: port.EventLog, opened: book.Book, lanes: frozenset[str]
             before = (await log.bounds(topic, partition)).end
             while before > first and (page := await log.headers(topic, partition, before, limit=min(1_000, before - first))):
                 for record in page:
-                    letter = deadletters.decode(b"", record.headers)
+                    letter = dialects.decode(b"", record.headers)
                     found.append(Published(letter=letter, partition=partition, offset=record.offset))
                 before = page[-1].offset
     return found

@@ -10,6 +10,7 @@ from typing import TypeVar
 
 from penstock.api import lower
 from penstock.api.model import sinks, stores
+from penstock.core import failpoints
 from penstock.sinks import port, tables
 from penstock.sinks.files import formats as files_format
 from penstock.sinks.files import writer as files
@@ -26,6 +27,7 @@ Secrets = Callable[[str, str], str]
 class _Surroundings:
     directory: pathlib.Path
     secrets: Secrets
+    failpoint: failpoints.Failpoint
 
 
 def no_secrets(name: str, key: str) -> str:
@@ -33,7 +35,13 @@ def no_secrets(name: str, key: str) -> str:
     raise tables.misconfigured("SECRET", f"no key {key} of a secret {name} can be read here", "write the value itself")
 
 
-def open_writer(sink: sinks.Sink, *, directory: pathlib.Path, secrets: Secrets = no_secrets) -> port.SinkWriter:
+def open_writer(
+    sink: sinks.Sink,
+    *,
+    directory: pathlib.Path,
+    secrets: Secrets = no_secrets,
+    failpoint: failpoints.Failpoint = failpoints.nothing,
+) -> port.SinkWriter:
     """The writer, with nothing opened yet; relative paths are relative to `directory`, the one Penstock was started in.
 
     `secrets` is asked with each write that needs one. Raises SinkError (config) for a type that has no writer here, or whose
@@ -45,7 +53,7 @@ def open_writer(sink: sinks.Sink, *, directory: pathlib.Path, secrets: Secrets =
         raise tables.misconfigured(
             "SINK_TYPE", f"sink {sink.name}: there is no writer for type {sink.type}", f"use {known}, the ones there are"
         )
-    return build(sink, _Surroundings(directory=directory, secrets=secrets))
+    return build(sink, _Surroundings(directory=directory, secrets=secrets, failpoint=failpoint))
 
 
 def _duckdb(sink: sinks.Sink, around: _Surroundings) -> port.SinkWriter:
@@ -54,7 +62,8 @@ def _duckdb(sink: sinks.Sink, around: _Surroundings) -> port.SinkWriter:
 
     settings = _settings(sink, sink.duckdb)
     policy = tables.TablePolicy(sink.table_policy or tables.TablePolicy.CREATE_IF_MISSING.value)
-    return duckdb.DuckDBWriter(around.directory / settings.path, table_policy=policy)
+    within = failpoints.within("duckdb", around.failpoint)
+    return duckdb.DuckDBWriter(around.directory / settings.path, table_policy=policy, failpoint=within)
 
 
 def _files(sink: sinks.Sink, around: _Surroundings) -> port.SinkWriter:
@@ -67,6 +76,7 @@ def _files(sink: sinks.Sink, around: _Surroundings) -> port.SinkWriter:
         around.directory / settings.url.removeprefix(_LOCAL),
         format_=files_format.Format(settings.format),
         partitions=[partition.name for partition in settings.partition],
+        failpoint=failpoints.within("files", around.failpoint),
     )
 
 
@@ -90,6 +100,33 @@ def _http(sink: sinks.Sink, around: _Surroundings) -> port.SinkWriter:
     return writer.HttpWriter(endpoint, concurrency=batching.limit_concurrency, timeout_seconds=batching.write_timeout_seconds)
 
 
+def _clickhouse(sink: sinks.Sink, around: _Surroundings) -> port.SinkWriter:
+    # As for DuckDB: the client comes with an extra of its own.
+    from penstock.sinks.clickhouse import credentials, writer
+
+    settings, batching = _settings(sink, sink.click_house), lower.batching(sink)
+    basic = settings.authentication.secret_ref if settings.authentication.type == "Basic" else None
+    own = settings.tls.secret_ref if settings.tls else None
+    authority = settings.tls.ca_secret_ref if settings.tls else None
+    reading = functools.partial(functools.partial, around.secrets)
+    who = credentials.Credentials(
+        user=reading(basic.name, "username") if basic else None,
+        password=reading(basic.name, "password") if basic else None,
+        tls=credentials.Tls(
+            authority=reading(authority.name, authority.key) if authority else None,
+            certificate=reading(own.name, "tls.crt") if own else None,
+            key=reading(own.name, "tls.key") if own else None,
+        ),
+    )
+    return writer.ClickHouseWriter(
+        writer.Server(url=settings.url, database=settings.database, credentials=who),
+        table_policy=tables.TablePolicy(lower.table_policy(sink)),
+        concurrency=batching.limit_concurrency,
+        timeout_seconds=batching.write_timeout_seconds,
+        failpoint=failpoints.within("clickhouse", around.failpoint),
+    )
+
+
 def _value(header: stores.HttpHeader, secrets: Secrets) -> Callable[[], str]:
     reference = header.secret_key_ref
     if reference is not None:
@@ -105,6 +142,7 @@ def _settings(sink: sinks.Sink, settings: T | None) -> T:
 
 
 _BUILDERS: Mapping[str, Callable[[sinks.Sink, _Surroundings], port.SinkWriter]] = {
+    "ClickHouse": _clickhouse,
     "DuckDB": _duckdb,
     "Files": _files,
     "HTTP": _http,

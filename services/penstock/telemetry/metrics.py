@@ -62,6 +62,8 @@ LANE_STAGE_SECONDS = _counter(
     "lane_stage_seconds", "CPU seconds by stage (decode, deduplicate, transform, form, encode).", (*_LANE, "stage")
 )
 DEAD_LETTERS = _counter("dead_letters", "Dead letters written, by category.", (*_LANE, "category"))
+SUSPECTS = _counter("suspects", "Blocks tried in a child process after a crash loop (convicted, cleared).", (*_LANE, "outcome"))
+DROPPED_EVENTS = _counter("dropped_events", "Events that a removed sink had not read when its lane was dropped.", _LANE)
 CIRCUIT_STATE = _gauge("circuit_state", "0 closed, 1 half-open, 2 open.", _LANE)
 RETRIES = _counter("retries", "Writes tried again, by result class.", (*_LANE, "result_class"))
 
@@ -69,6 +71,13 @@ RETRIES = _counter("retries", "Writes tried again, by result class.", (*_LANE, "
 DEDUP_IDS = _gauge("dedup_ids", "Keys remembered.", _LANE)
 DEDUP_BYTES = _gauge("dedup_bytes", "Memory of the deduplication table.", _LANE)
 DEDUP_EVICTED = _counter("dedup_evicted", "Keys forgotten because they left the window.", _LANE)
+
+# Keyed state
+STATE_KEYS = _gauge("state_keys", "Keys remembered.", _LANE)
+STATE_BYTES = _gauge("state_bytes", "Memory of the keys' state.", _LANE)
+STATE_EVICTED = _counter("state_evicted", "Keys forgotten because there were more than maxKeysPerPartition.", _LANE)
+STATE_UNKEPT = _counter("state_unkept_values", "Last values too long to remember (over 1,024 bytes).", _LANE)
+STATE_SNAPSHOT_BYTES = _histogram("state_snapshot_bytes", "Bytes of a snapshot written.", _LANE, _BYTES)
 
 # Batches
 BATCH_ROWS = _histogram("batch_rows", "Rows per batch dispatched.", _LANE, _ROWS)
@@ -94,6 +103,19 @@ SLOTS = _gauge("slots", "Write slots (limit, in_use).", (*_LANE, "kind"))
 SINK_WRITE_SECONDS = _histogram("sink_write_seconds", "The store's part of a write.", ("sink_type", "outcome"), _SECONDS)
 SINK_ROWS = _counter("sink_rows", "Rows by outcome (written, already_landed, rejected).", ("sink_type", "outcome"))
 SINK_BYTES = _counter("sink_bytes", "Arrow bytes received by the sink.", ("sink_type",))
+SINK_POOL_CONNECTIONS = _gauge(
+    "sink_pool_connections", "Connections of the pools to the store (limit, in_use, idle).", ("sink_type", "state")
+)
+SINK_POOL_WAIT_SECONDS = _histogram("sink_pool_wait_seconds", "Wait for a free connection.", ("sink_type",), _SECONDS)
+SINK_POOL_IDLE_SECONDS = _histogram(
+    "sink_pool_idle_seconds", "How long a connection was idle before it was used again.", ("sink_type",), _SECONDS
+)
+SINK_POOL_LIFETIME_SECONDS = _histogram(
+    "sink_pool_lifetime_seconds",
+    "Age of a connection when it was closed, by reason (idle, lifetime, failed, closed).",
+    ("sink_type", "reason"),
+    _SECONDS,
+)
 
 # Process
 EVENT_LOOP_LAG_SECONDS = _histogram("event_loop_lag_seconds", "How late a 100 ms timer fires.", (), _SECONDS)

@@ -46,6 +46,7 @@ class StatusResponse(_message.Message):
     LANES_FIELD_NUMBER: _builtins.int
     UPTIME_SECONDS_FIELD_NUMBER: _builtins.int
     CPU_SECONDS_FIELD_NUMBER: _builtins.int
+    RETIRED_FIELD_NUMBER: _builtins.int
     namespace: _builtins.str
     pipeline: _builtins.str
     lifecycle: _builtins.str
@@ -57,6 +58,8 @@ class StatusResponse(_message.Message):
     def ingest(self) -> Global___IngestStatus: ...
     @_builtins.property
     def lanes(self) -> _containers.RepeatedCompositeFieldContainer[Global___LaneStatus]: ...
+    @_builtins.property
+    def retired(self) -> _containers.RepeatedCompositeFieldContainer[Global___RetiredLane]: ...
     def __init__(
         self,
         *,
@@ -69,14 +72,45 @@ class StatusResponse(_message.Message):
         lanes: _abc.Iterable[Global___LaneStatus] | None = ...,
         uptime_seconds: _builtins.float = ...,
         cpu_seconds: _builtins.float = ...,
+        retired: _abc.Iterable[Global___RetiredLane] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["ingest", b"ingest"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cpu_seconds", b"cpu_seconds", "ingest", b"ingest", "lanes", b"lanes", "lifecycle", b"lifecycle", "log_bytes", b"log_bytes", "log_id", b"log_id", "namespace", b"namespace", "pipeline", b"pipeline", "uptime_seconds", b"uptime_seconds"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cpu_seconds", b"cpu_seconds", "ingest", b"ingest", "lanes", b"lanes", "lifecycle", b"lifecycle", "log_bytes", b"log_bytes", "log_id", b"log_id", "namespace", b"namespace", "pipeline", b"pipeline", "retired", b"retired", "uptime_seconds", b"uptime_seconds"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___StatusResponse: _TypeAlias = StatusResponse  # noqa: Y015
+
+@_typing.final
+class RetiredLane(_message.Message):
+    """The lane of a sink that was removed; what it has not read stays in the log for a day."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SINK_FIELD_NUMBER: _builtins.int
+    SINCE_MICROSECONDS_FIELD_NUMBER: _builtins.int
+    BLOCKS_FIELD_NUMBER: _builtins.int
+    EVENTS_FIELD_NUMBER: _builtins.int
+    sink: _builtins.str
+    since_microseconds: _builtins.int
+    blocks: _builtins.int
+    events: _builtins.int
+    def __init__(
+        self,
+        *,
+        sink: _builtins.str = ...,
+        since_microseconds: _builtins.int = ...,
+        blocks: _builtins.int = ...,
+        events: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["blocks", b"blocks", "events", b"events", "since_microseconds", b"since_microseconds", "sink", b"sink"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RetiredLane: _TypeAlias = RetiredLane  # noqa: Y015
 
 @_typing.final
 class IngestStatus(_message.Message):
@@ -595,6 +629,8 @@ class ReplayRequest(_message.Message):
     MAX_REPLAYS_FIELD_NUMBER: _builtins.int
     REASON_FIELD_NUMBER: _builtins.int
     WAIT_SECONDS_FIELD_NUMBER: _builtins.int
+    SUSPEND_PERCENT_FIELD_NUMBER: _builtins.int
+    SUSPEND_MINIMUM_EVENTS_FIELD_NUMBER: _builtins.int
     events_per_second: _builtins.int
     """0: 500."""
     max_replays: _builtins.int
@@ -602,6 +638,10 @@ class ReplayRequest(_message.Message):
     reason: _builtins.str
     wait_seconds: _builtins.float
     """How long to wait, after the last letter went, for the lanes to finish."""
+    suspend_percent: _builtins.int
+    """Stop when more than so many of 100 finished letters failed again. 0: 20."""
+    suspend_minimum_events: _builtins.int
+    """Finished letters before the percentage counts. 0: 100."""
     @_builtins.property
     def letters(self) -> Global___LetterSelection: ...
     def __init__(
@@ -612,10 +652,12 @@ class ReplayRequest(_message.Message):
         max_replays: _builtins.int = ...,
         reason: _builtins.str = ...,
         wait_seconds: _builtins.float = ...,
+        suspend_percent: _builtins.int = ...,
+        suspend_minimum_events: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["letters", b"letters"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["events_per_second", b"events_per_second", "letters", b"letters", "max_replays", b"max_replays", "reason", b"reason", "wait_seconds", b"wait_seconds"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["events_per_second", b"events_per_second", "letters", b"letters", "max_replays", b"max_replays", "reason", b"reason", "suspend_minimum_events", b"suspend_minimum_events", "suspend_percent", b"suspend_percent", "wait_seconds", b"wait_seconds"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -635,6 +677,7 @@ class ReplayProgress(_message.Message):
     HOMELESS_FIELD_NUMBER: _builtins.int
     RECOVERED_FIELD_NUMBER: _builtins.int
     FINISHED_FIELD_NUMBER: _builtins.int
+    SUSPENDED_FIELD_NUMBER: _builtins.int
     selected: _builtins.int
     published: _builtins.int
     landed: _builtins.int
@@ -648,6 +691,8 @@ class ReplayProgress(_message.Message):
     recovered: _builtins.int
     """Published by a job that ended before it could say so."""
     finished: _builtins.bool
+    suspended: _builtins.str
+    """Why the job stopped before everything was published; empty if it did not."""
     def __init__(
         self,
         *,
@@ -661,10 +706,11 @@ class ReplayProgress(_message.Message):
         homeless: _builtins.int = ...,
         recovered: _builtins.int = ...,
         finished: _builtins.bool = ...,
+        suspended: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["failed_again", b"failed_again", "finished", b"finished", "homeless", b"homeless", "landed", b"landed", "published", b"published", "quarantined", b"quarantined", "recovered", b"recovered", "replaying", b"replaying", "selected", b"selected", "unsettled", b"unsettled"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["failed_again", b"failed_again", "finished", b"finished", "homeless", b"homeless", "landed", b"landed", "published", b"published", "quarantined", b"quarantined", "recovered", b"recovered", "replaying", b"replaying", "selected", b"selected", "suspended", b"suspended", "unsettled", b"unsettled"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -711,3 +757,134 @@ class DiscardResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___DiscardResponse: _TypeAlias = DiscardResponse  # noqa: Y015
+
+@_typing.final
+class SkipRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SINK_FIELD_NUMBER: _builtins.int
+    PARTITION_FIELD_NUMBER: _builtins.int
+    TO_FIELD_NUMBER: _builtins.int
+    READABLE_TOO_FIELD_NUMBER: _builtins.int
+    CONFIRMED_FIELD_NUMBER: _builtins.int
+    sink: _builtins.str
+    partition: _builtins.int
+    """Absent: the only one that has something to skip."""
+    to: _builtins.int
+    """The offset to go on at. Absent: the first block that can be read again."""
+    readable_too: _builtins.bool
+    """Also leave out blocks that can be read."""
+    confirmed: _builtins.bool
+    """Absent, the answer says what would be done."""
+    def __init__(
+        self,
+        *,
+        sink: _builtins.str = ...,
+        partition: _builtins.int | None = ...,
+        to: _builtins.int | None = ...,
+        readable_too: _builtins.bool = ...,
+        confirmed: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_partition", b"_partition", "_to", b"_to", "partition", b"partition", "to", b"to"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_partition", b"_partition", "_to", b"_to", "confirmed", b"confirmed", "partition", b"partition", "readable_too", b"readable_too", "sink", b"sink", "to", b"to"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__partition: _TypeAlias = _typing.Literal["partition"]  # noqa: Y015
+    _WhichOneofArgType__partition: _TypeAlias = _typing.Literal["_partition", b"_partition"]  # noqa: Y015
+    _WhichOneofReturnType__to: _TypeAlias = _typing.Literal["to"]  # noqa: Y015
+    _WhichOneofArgType__to: _TypeAlias = _typing.Literal["_to", b"_to"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__partition) -> _WhichOneofReturnType__partition | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__to) -> _WhichOneofReturnType__to | None: ...
+
+Global___SkipRequest: _TypeAlias = SkipRequest  # noqa: Y015
+
+@_typing.final
+class SkipResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PARTITION_FIELD_NUMBER: _builtins.int
+    FROM_FIELD_NUMBER: _builtins.int
+    TO_FIELD_NUMBER: _builtins.int
+    BLOCKS_FIELD_NUMBER: _builtins.int
+    BLOCKS_UNKNOWN_FIELD_NUMBER: _builtins.int
+    BLOCKS_READABLE_FIELD_NUMBER: _builtins.int
+    EVENTS_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    DONE_FIELD_NUMBER: _builtins.int
+    partition: _builtins.int
+    to: _builtins.int
+    blocks: _builtins.int
+    """All of them, those whose events are not known, and those that could be read."""
+    blocks_unknown: _builtins.int
+    blocks_readable: _builtins.int
+    events: _builtins.int
+    reason: _builtins.str
+    """What is wrong with the first of them."""
+    done: _builtins.bool
+    def __init__(
+        self,
+        *,
+        partition: _builtins.int = ...,
+        to: _builtins.int = ...,
+        blocks: _builtins.int = ...,
+        blocks_unknown: _builtins.int = ...,
+        blocks_readable: _builtins.int = ...,
+        events: _builtins.int = ...,
+        reason: _builtins.str = ...,
+        done: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["blocks", b"blocks", "blocks_readable", b"blocks_readable", "blocks_unknown", b"blocks_unknown", "done", b"done", "events", b"events", "from", b"from", "partition", b"partition", "reason", b"reason", "to", b"to"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SkipResponse: _TypeAlias = SkipResponse  # noqa: Y015
+
+@_typing.final
+class DropLaneRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SINK_FIELD_NUMBER: _builtins.int
+    CONFIRMED_FIELD_NUMBER: _builtins.int
+    sink: _builtins.str
+    confirmed: _builtins.bool
+    """Absent, the answer says what would be given up."""
+    def __init__(
+        self,
+        *,
+        sink: _builtins.str = ...,
+        confirmed: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["confirmed", b"confirmed", "sink", b"sink"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DropLaneRequest: _TypeAlias = DropLaneRequest  # noqa: Y015
+
+@_typing.final
+class DropLaneResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LANE_FIELD_NUMBER: _builtins.int
+    DONE_FIELD_NUMBER: _builtins.int
+    done: _builtins.bool
+    @_builtins.property
+    def lane(self) -> Global___RetiredLane: ...
+    def __init__(
+        self,
+        *,
+        lane: Global___RetiredLane | None = ...,
+        done: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["lane", b"lane"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["done", b"done", "lane", b"lane"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DropLaneResponse: _TypeAlias = DropLaneResponse  # noqa: Y015

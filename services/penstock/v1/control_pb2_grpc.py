@@ -64,6 +64,16 @@ class ControlStub:
                 request_serializer=penstock_dot_v1_dot_control__pb2.DiscardRequest.SerializeToString,
                 response_deserializer=penstock_dot_v1_dot_control__pb2.DiscardResponse.FromString,
                 _registered_method=True)
+        self.Skip = channel.unary_unary(
+                '/penstock.v1.Control/Skip',
+                request_serializer=penstock_dot_v1_dot_control__pb2.SkipRequest.SerializeToString,
+                response_deserializer=penstock_dot_v1_dot_control__pb2.SkipResponse.FromString,
+                _registered_method=True)
+        self.DropLane = channel.unary_unary(
+                '/penstock.v1.Control/DropLane',
+                request_serializer=penstock_dot_v1_dot_control__pb2.DropLaneRequest.SerializeToString,
+                response_deserializer=penstock_dot_v1_dot_control__pb2.DropLaneResponse.FromString,
+                _registered_method=True)
 
 
 class ControlServicer:
@@ -109,6 +119,20 @@ class ControlServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Skip(self, request, context):
+        """Lets a lane go on after blocks that can't be read; what is left out is counted as lost.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DropLane(self, request, context):
+        """Gives up what the lane of a removed sink has not read.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_ControlServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -141,6 +165,16 @@ def add_ControlServicer_to_server(servicer, server):
                     servicer.Discard,
                     request_deserializer=penstock_dot_v1_dot_control__pb2.DiscardRequest.FromString,
                     response_serializer=penstock_dot_v1_dot_control__pb2.DiscardResponse.SerializeToString,
+            ),
+            'Skip': grpc.unary_unary_rpc_method_handler(
+                    servicer.Skip,
+                    request_deserializer=penstock_dot_v1_dot_control__pb2.SkipRequest.FromString,
+                    response_serializer=penstock_dot_v1_dot_control__pb2.SkipResponse.SerializeToString,
+            ),
+            'DropLane': grpc.unary_unary_rpc_method_handler(
+                    servicer.DropLane,
+                    request_deserializer=penstock_dot_v1_dot_control__pb2.DropLaneRequest.FromString,
+                    response_serializer=penstock_dot_v1_dot_control__pb2.DropLaneResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -305,6 +339,60 @@ class Control:
             '/penstock.v1.Control/Discard',
             penstock_dot_v1_dot_control__pb2.DiscardRequest.SerializeToString,
             penstock_dot_v1_dot_control__pb2.DiscardResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Skip(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/penstock.v1.Control/Skip',
+            penstock_dot_v1_dot_control__pb2.SkipRequest.SerializeToString,
+            penstock_dot_v1_dot_control__pb2.SkipResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DropLane(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/penstock.v1.Control/DropLane',
+            penstock_dot_v1_dot_control__pb2.DropLaneRequest.SerializeToString,
+            penstock_dot_v1_dot_control__pb2.DropLaneResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -41,6 +41,10 @@ class ControlStub:
     """Puts outstanding dead letters back through their lanes. Ending the call ends the job; asked again, it goes on."""
     Discard: _grpc.UnaryUnaryMultiCallable[_control_pb2.DiscardRequest, _control_pb2.DiscardResponse]
     """Gives dead letters up for good."""
+    Skip: _grpc.UnaryUnaryMultiCallable[_control_pb2.SkipRequest, _control_pb2.SkipResponse]
+    """Lets a lane go on after blocks that can't be read; what is left out is counted as lost."""
+    DropLane: _grpc.UnaryUnaryMultiCallable[_control_pb2.DropLaneRequest, _control_pb2.DropLaneResponse]
+    """Gives up what the lane of a removed sink has not read."""
 
 @_typing.type_check_only
 class ControlAsyncStub(ControlStub):
@@ -55,6 +59,10 @@ class ControlAsyncStub(ControlStub):
     """Puts outstanding dead letters back through their lanes. Ending the call ends the job; asked again, it goes on."""
     Discard: _aio.UnaryUnaryMultiCallable[_control_pb2.DiscardRequest, _control_pb2.DiscardResponse]  # type: ignore[assignment]
     """Gives dead letters up for good."""
+    Skip: _aio.UnaryUnaryMultiCallable[_control_pb2.SkipRequest, _control_pb2.SkipResponse]  # type: ignore[assignment]
+    """Lets a lane go on after blocks that can't be read; what is left out is counted as lost."""
+    DropLane: _aio.UnaryUnaryMultiCallable[_control_pb2.DropLaneRequest, _control_pb2.DropLaneResponse]  # type: ignore[assignment]
+    """Gives up what the lane of a removed sink has not read."""
 
 class ControlServicer(metaclass=_abc_1.ABCMeta):
     @_abc_1.abstractmethod
@@ -102,5 +110,21 @@ class ControlServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_control_pb2.DiscardResponse, _abc.Awaitable[_control_pb2.DiscardResponse]]:
         """Gives dead letters up for good."""
+
+    @_abc_1.abstractmethod
+    def Skip(
+        self,
+        request: _control_pb2.SkipRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_control_pb2.SkipResponse, _abc.Awaitable[_control_pb2.SkipResponse]]:
+        """Lets a lane go on after blocks that can't be read; what is left out is counted as lost."""
+
+    @_abc_1.abstractmethod
+    def DropLane(
+        self,
+        request: _control_pb2.DropLaneRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_control_pb2.DropLaneResponse, _abc.Awaitable[_control_pb2.DropLaneResponse]]:
+        """Gives up what the lane of a removed sink has not read."""
 
 def add_ControlServicer_to_server(servicer: ControlServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -95,6 +95,10 @@ def _topic_sink(**changes: Any) -> dict[str, Any]:
     return {"sinks": [{**_store("Kafka", "kafka", **_KAFKA_SINK)[0], **changes}]}
 
 
+def _state(*values: dict[str, Any], **rest: Any) -> dict[str, Any]:
+    return {"transform": {"state": {"key": ["id"], "values": values or ({"name": "n", "type": "Count"},), **rest}}}
+
+
 _BROKEN: list[tuple[str, dict[str, Any]]] = [
     ("spec.log.kafka", {"log": {"type": "Kafka"}}),
     ("spec.log.kafka", {"log": {"kafka": _KAFKA}}),
@@ -135,6 +139,23 @@ _BROKEN: list[tuple[str, dict[str, Any]]] = [
     ("spec.transform.explode.indexAs", {"transform": {"explode": {"field": "tags", "as": "t", "indexAs": "t"}}}),
     ("spec.transform.variables", {"transform": {"variables": [{"name": "id", "value": "1"}]}}),
     ("spec.transform.variables", {"transform": {"variables": [{"name": "v", "value": "1"}, {"name": "V", "value": "1"}]}}),
+    ("spec.transform.state", {**_state(), "schema": None, "deduplicate": None}),
+    ("spec.transform.state.key", {**_state(key=["nope"]), "deduplicate": None}),
+    ("spec.transform.state.key", {**_state(key=["other"]), "deduplicate": None}),
+    (
+        "spec.transform.state.key",
+        {**_state(), **_declared(name="user", type="Int64", required=True), "deduplicate": {"key": ["id", "user"]}},
+    ),
+    ("spec.transform.state.values", _state({"name": "s", "type": "Sum", "field": "other"})),
+    ("spec.transform.state.values", _state({"name": "l", "type": "Last", "field": "tags"})),
+    ("spec.transform.state.values", _state({"name": "other", "type": "Count"})),
+    ("spec.transform.state.values", _state({"name": "a", "type": "Count"}, {"name": "A", "type": "Count"})),
+    ("spec.transform.state.values[0].field", _state({"name": "a", "type": "Last"})),
+    ("spec.transform.state.values[0].field", _state({"name": "a", "type": "Count", "field": "id"})),
+    (
+        "spec.transform.state.maxKeysPerPartition",
+        _state({"name": "a", "type": "Last", "field": "id"}, maxKeysPerPartition=800_001),
+    ),
     ("spec.transform.select", {"transform": {"select": [{"name": "id", "routeOnly": True}]}}),
     ("spec.transform.select", {"transform": {"select": [{"name": "a", "value": "1"}, {"name": "A", "value": "1"}]}}),
     ("spec.transform.select[0].literal", {"transform": {"select": [{"name": "a", "value": "1", "literal": "1"}]}}),
@@ -191,6 +212,7 @@ def test_a_broken_rule_is_told_at_its_field_and_nothing_else_is(field: str, chan
         {},
         {"log": {"retention": {"hours": 1}}},
         {"log": {"type": "Embedded"}},
+        _state({"name": "n", "type": "Count"}, {"name": "l", "type": "Last", "field": "amount"}, maxKeysPerPartition=800_000),
         {"schema": None, "deduplicate": None},
         _declared(type="Struct", fields=[{"name": "_id", "type": "Decimal", "scale": 18}]),
         {"transform": {"explode": {"field": "tags", "as": "tag", "indexAs": "no"}, "select": [{"name": "tag"}]}},

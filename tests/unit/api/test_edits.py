@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import pyarrow as pa
@@ -19,6 +20,16 @@ _NOTE: dict[str, Any] = {"name": "note", "type": "String"}
 
 def _spec(*fields: dict[str, Any], **rest: Any) -> dict[str, Any]:
     return {"schema": {"fields": [_ID, *fields]}, **rest}
+
+
+def _state(name: str, key: Sequence[str] = ("id",), fields: Sequence[dict[str, Any]] = (), **rest: Any) -> dict[str, Any]:
+    values = [{"name": name, "type": "Count"}]
+    told = {"state": {"key": key, "values": values, **rest}}
+    return {
+        "schema": {"fields": [_ID, *(fields or [{**_NOTE, "required": True}])]},
+        "deduplicate": {"key": ["id"]},
+        "transform": told,
+    }
 
 
 def _refused(before: dict[str, Any], after: dict[str, Any], *, drained: bool = False) -> list[str]:
@@ -44,6 +55,9 @@ _KAFKA_LOG = {"type": "Kafka", "kafka": {"bootstrapServers": ["k:1"]}}
         (_spec(_NOTE), _spec({**_NOTE, "path": "$.n", "coerce": True})),
         (_spec(_STRUCT), _spec({**_STRUCT, "fields": [{"name": "b", "type": "Int32"}]})),
         (_spec(_STRUCT), _spec({**_STRUCT, "fields": [{"name": "a", "type": "Int64"}]})),
+        (_state("a"), _state("b", maxKeysPerPartition=5)),
+        (_state("a"), _spec(deduplicate={"key": ["id"]})),
+        ({**_state("a"), "transform": {}}, _state("a")),
         (_spec(), {"schema": {"unknownFields": "Drop", "fields": [_ID]}}),
         (_spec(log={"type": "Embedded"}), _spec()),
         (_spec(deduplicate={"key": ["id"]}), _spec(deduplicate={"key": ["id"], "windowSeconds": 60})),
@@ -71,14 +85,11 @@ def test_what_older_blocks_can_be_read_under_is_allowed(before: dict[str, Any], 
             _spec({**_NOTE, "type": "Decimal", "precision": 18, "scale": 5}),
         ),
         ("spec.schema.fields[1]", _spec(_STRUCT), _spec({**_STRUCT, "fields": [{"name": "a", "type": "Boolean"}]})),
+        ("spec.transform.state.key", _state("a"), _state("a", ["id", "note"], [{**_NOTE, "required": True}])),
+        ("spec.source.ingest.partitionBy", _spec(), _spec(transform=_state("a")["transform"])),
         ("spec.schema", _spec(), {}),
         ("spec.schema", {}, _spec()),
         ("spec.log.type", _spec(log={"type": "Embedded"}), _spec(log=_KAFKA_LOG)),
-        (
-            "spec.log.embedded.partitions",
-            _spec(log={"type": "Embedded", "embedded": {"partitions": 2}}),
-            _spec(log={"type": "Embedded", "embedded": {"partitions": 4}}),
-        ),
     ],
     ids=str,
 )
@@ -86,6 +97,14 @@ def test_what_unread_events_do_not_fit_waits_for_a_drain(field: str, before: dic
     """Catches an edit that stops every lane at the first older block."""
     assert field in _refused(before, after)
     assert _refused(before, after, drained=True) == []
+
+
+@pytest.mark.parametrize("drained", [True, False])
+@pytest.mark.parametrize("before", [_spec(), _spec(log={"type": "Embedded", "embedded": {"partitions": 2}})], ids=str)
+def test_the_partitions_of_an_embedded_log_never_change(before: dict[str, Any], drained: bool) -> None:
+    """Catches an edit that the check accepts and the log, which was made with another number, refuses."""
+    after = _spec(log={"type": "Embedded", "embedded": {"partitions": 4}})
+    assert _refused(before, after, drained=drained) == ["spec.log.embedded.partitions"]
 
 
 def test_the_type_of_a_key_can_not_change_even_to_a_wider_one() -> None:
@@ -175,3 +194,10 @@ def test_what_an_edit_allows_a_reader_can_read(old: schema.Field, new: schema.Fi
     if edits.is_readable(old, new):
         wanted = schema.arrow_type(new)
         assert widening.widened(pa.nulls(2, schema.arrow_type(old)), wanted, "x").type == wanted
+
+
+def test_a_notice_says_which_state_begins_empty_and_which_is_forgotten() -> None:
+    """Catches counts that start over without a word."""
+    before, after = examples.made(**_state("a")), examples.made(**_state("b"))
+    assert edits.notices(before, after) == ["state b begins empty now: earlier events don't count", "state a is forgotten"]
+    assert edits.notices(after, after) == []

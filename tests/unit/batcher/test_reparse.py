@@ -115,4 +115,4 @@ def test_a_group_of_which_nothing_is_left_is_still_a_group(lane, seen):
     _, reparser = lane
     read = reparser.read(0, [replay(0, b"{", seen=seen)])
     assert (len(read.refused), len(read.group.lengths), len(read.group.blocks)) == (int(not seen), 0, 1)
-    assert list(read.group.runs(10)) == []
+    assert list(read.group.runs(10, 10)) == []

@@ -101,7 +101,7 @@ def data() -> Iterator[pathlib.Path]:
         root = pathlib.Path(path)
         (root / "log.db").touch()
         where = directory.DataDirectory(root)
-        where.pin(load.load_one(PIPELINE.replace("PATH", str(root / "out.db"))))  # type: ignore[arg-type]
+        where.pin(load.load_one(PIPELINE.replace("PATH", str(root / "out.db"))), root)  # type: ignore[arg-type]
         with duckdb.connect(str(root / "out.db")) as connection:
             connection.execute("CREATE TABLE clicks AS SELECT range AS n FROM range(3)")
         yield root
@@ -148,7 +148,7 @@ def test_before_anything_has_landed_it_is_said(data: pathlib.Path) -> None:
     result = query(data, "SELECT 1")
     assert (result.exit_code, (data / "out.db").exists()) == (3, False)
     assert "nothing has landed yet" in result.output
-    assert "ask from the folder where penstock run was started" in result.output
+    assert "a relative path begins where penstock run was started" in result.output
 
 
 class Control(control_pb2_grpc.ControlServicer):

@@ -147,3 +147,20 @@ def test_nothing_running_is_an_outage_with_a_remedy(data: pathlib.Path) -> None:
     result = CliRunner().invoke(main.cli, ["top", "--data", str(data), "--once"])
     assert result.exit_code == 3
     assert result.output == f"error: no pipeline runs in {data}\n    start it with penstock run\n"
+
+
+def test_replayed_letters_are_not_shown_as_if_nothing_had_happened() -> None:
+    """Catches letters that look outstanding after a replay has landed them."""
+    current = status()
+    current.lanes[0].replays.CopyFrom(control_pb2.Replays(letters=3, rows_landed=5, failed_again=1))
+    assert "3 dead letters written · 3 replayed · 5 rows landed · 1 failed again" in shown(current)
+
+
+def test_the_lane_of_a_removed_sink_is_shown_with_the_way_out() -> None:
+    """Catches a removal that nobody hears of while it holds the log."""
+    current = status()
+    current.retired.append(control_pb2.RetiredLane(sink="archive", since_microseconds=1, blocks=2, events=20))
+    text = shown(current)
+    assert "archive was removed" in text
+    assert "20 events in 2 blocks unread" in text
+    assert "penstock lane drop archive" in text

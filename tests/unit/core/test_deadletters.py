@@ -1,4 +1,4 @@
-"""Dead letters: their ids, their fingerprints and their form in the log."""
+"""Dead letters: their ids and their fingerprints."""
 
 from __future__ import annotations
 
@@ -10,21 +10,6 @@ from hypothesis import strategies as st
 from penstock.core import addresses, deadletters
 
 HERE = addresses.Address("log-1", 2, addresses.Position(17, 4, 3))
-
-text = st.text(max_size=30)
-number = st.integers(0, 2**53)
-FIELDS = {
-    str: text,
-    int: number,
-    bytes: st.binary(max_size=50),
-    tuple[int, ...]: st.lists(number, max_size=4).map(tuple),
-    deadletters.Unit: st.sampled_from(deadletters.Unit),
-    deadletters.Category: st.sampled_from(deadletters.Category),
-    deadletters.OriginalFormat: st.sampled_from(deadletters.OriginalFormat),
-}
-letters = st.fixed_dictionaries({field.name: FIELDS[field.type] for field in msgspec.structs.fields(deadletters.DeadLetter)}).map(
-    lambda fields: deadletters.DeadLetter(**fields)
-)
 
 
 def letter(**changes: object) -> deadletters.DeadLetter:
@@ -120,53 +105,6 @@ def test_other_causes_have_other_fingerprints() -> None:
 def test_a_fingerprint_is_short_whatever_the_message(message: str) -> None:
     """Catches a store's megabyte of message as a key, and a pattern that takes minutes over quotes (the run's deadline)."""
     assert len(deadletters.fingerprint(deadletters.Category.MALFORMED, message)) <= 200
-
-
-@given(letters)
-@settings(max_examples=100)
-def test_a_letter_comes_back_as_it_was_written(written: deadletters.DeadLetter) -> None:
-    """Catches a field that is not kept, and bytes of the original that are touched."""
-    value, headers = deadletters.encode(written)
-    assert value == written.original
-    assert deadletters.decode(value, headers) == written
-
-
-def test_a_letter_can_be_written_whatever_the_store_said() -> None:
-    """Catches a lane that stops because a message is too long for a header or holds half a character."""
-    value, headers = deadletters.encode(letter(message="\ud800" + "x" * 10**6))
-    assert max(map(len, headers.values())) < 5_000
-    assert deadletters.decode(value, headers).message.startswith("\\ud800xxx")
-
-
-def test_headers_are_text_that_any_tool_shows() -> None:
-    """Catches a binary form that only Penstock reads."""
-    _, headers = deadletters.encode(letter(items=(3, 5)))
-    assert headers["penstock.dead-letter.category"] == b"SinkRejected"
-    assert headers["penstock.dead-letter.offset"] == b"7"
-    assert headers["penstock.dead-letter.items"] == b"[3,5]"
-
-
-@pytest.mark.parametrize(
-    ("header", "value", "named"),
-    [
-        ("version", b"9", "found '9', this release reads 1"),
-        ("version", None, "found ''"),
-        ("code", None, "code: missing"),
-        ("offset", b"x", r"\$.offset"),
-        ("category", b"Nonsense", r"\$.category"),
-        ("items", b"[1", "damaged"),
-        ("lane", b"\xff", "damaged"),
-    ],
-    ids=str,
-)
-def test_what_is_no_letter_is_named(header: str, value: bytes | None, named: str) -> None:
-    """Catches a stranger's record taken for a letter, and an error that does not say what is wrong."""
-    original, headers = deadletters.encode(letter())
-    headers.pop(f"penstock.dead-letter.{header}")
-    if value is not None:
-        headers[f"penstock.dead-letter.{header}"] = value
-    with pytest.raises(deadletters.DeadLetterError, match=named):
-        deadletters.decode(original, headers)
 
 
 def test_a_letter_written_twice_counts_once_as_the_last_says() -> None:

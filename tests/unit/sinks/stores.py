@@ -8,7 +8,8 @@ import pathlib
 import pyarrow.parquet as pq
 from tests.unit.sinks import writes
 
-from penstock.sinks import failpoints, tables
+from penstock.core import failpoints
+from penstock.sinks import tables
 from penstock.sinks.duckdb import session as duckdb_session
 from penstock.sinks.duckdb import store as duckdb_store
 from penstock.sinks.files import formats as files_format

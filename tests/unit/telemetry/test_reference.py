@@ -37,7 +37,7 @@ def test_the_page_is_the_same_every_time() -> None:
 def test_the_number_of_time_series_is_bounded_by_the_labels() -> None:
     """Catches a label whose values come from events (ids, keys, tables, addresses)."""
     allowed = {"pipeline", "namespace", "sink", "stage", "outcome", "reason", "partition", "door", "code", "path", "topic"}
-    allowed |= {"category", "result_class", "waited", "sum", "kind", "sink_type", "generation", "version"}
+    allowed |= {"category", "result_class", "waited", "sum", "kind", "sink_type", "state", "generation", "version"}
     rows = [row.split("|") for row in reference.page().split("## Buckets")[0].splitlines() if row.startswith("| `")]
     labels = {label.strip(" `") for row in rows for label in row[3].split(",")} - {"–"}
     assert rows

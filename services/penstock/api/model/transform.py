@@ -1,4 +1,4 @@
-"""`spec.transform`: from events to rows. Explode, then variables, then filter, then select, as one compiled query."""
+"""`spec.transform`: from events to rows. State, then explode, then variables, then filter, then select, as one compiled query."""
 
 from __future__ import annotations
 
@@ -20,6 +20,31 @@ class Explode(base.Model):
     """Name of the item's position, counted from 0. Omitted: not available."""
     when_empty: Literal["Keep", "Skip"] = "Keep"
     """What an empty or missing list makes. Keep: one row whose item is NULL. Skip: no row; it is counted."""
+
+
+class StateValue(base.Model):
+    """One thing to remember of each key."""
+
+    name: base.Column
+    """Name of the value in the expressions that follow."""
+    type: Literal["Count", "Sum", "Last"]
+    """Count: events of this key before this one. Sum: of a field over those events, 0 at first. Last: the field's last value
+    that wasn't NULL, NULL at first; texts longer than 1,024 bytes aren't remembered."""
+    field: base.Column | None = None
+    """The event's field. Belongs to Sum (Int32, Int64) and Last (all types but List and Struct)."""
+
+
+class State(base.Model):
+    """What came before an event with the same key: duplicates aside, whatever became of those events."""
+
+    key: Annotated[tuple[base.Column, ...], pydantic.Field(min_length=1, max_length=8)]
+    """Fields that make a key, declared and required. Holds every field of source.ingest.partitionBy, so that equal keys meet;
+    where neither that nor deduplicate is set, events are partitioned by this key. Can't change while events are unread."""
+    max_keys_per_partition: Annotated[int, base.whole(1, 1_000_000)] = 100_000
+    """Keys to remember in each partition. When a block of events leaves more, the least recently seen are forgotten until
+    three quarters of this number are left."""
+    values: Annotated[tuple[StateValue, ...], base.named(16, minimum=1)]
+    """What to remember of each key. Each is a column for expressions."""
 
 
 class Variable(base.Model):
@@ -56,6 +81,8 @@ class Output(base.Model):
 class Transform(base.Model):
     """What becomes of an event before it is written. Every expression is SQL and must give the same result each time."""
 
+    state: State | None = None
+    """What to know of earlier events of the same key. Omitted: nothing."""
     explode: Explode | None = None
     """Make one row of each item of a list."""
     variables: Annotated[tuple[Variable, ...], base.named(64)] = ()

@@ -125,11 +125,20 @@ class _Reading:
     def __init__(self, document: Document) -> None:
         self._document = document
         self._visits = 0
+        self._depth = 0
 
     def value(self, node: nodes.Node, path: Path) -> Any:
         self._visits += 1
-        if self._visits > MAX_VALUES or len(path) > MAX_DEPTH:
+        # A mapping may be merged into itself, which makes its path no longer.
+        if self._visits > MAX_VALUES or self._depth > MAX_DEPTH:
             raise _TooMuchError(problem_mark=node.start_mark)
+        self._depth += 1
+        try:
+            return self._value(node, path)
+        finally:
+            self._depth -= 1
+
+    def _value(self, node: nodes.Node, path: Path) -> Any:
         self._document.lines[path] = node.start_mark.line + 1
         if node.tag not in _PLAIN_TAGS:
             self._complain(node, path, node.tag, "a YAML tag has no meaning here", "Remove the tag; put text in quotes.")

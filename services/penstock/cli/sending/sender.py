@@ -69,6 +69,7 @@ class StreamSender:
         self._hold_until = 0.0
         self._last_answer = 0.0
         self._trouble_since: float | None = None
+        self._refused_since: float | None = None
 
     async def run(self) -> sending.Totals:
         """Return when every event is answered. Raises UnreachableError, RefusedError, or what `batches` raised."""
@@ -205,16 +206,28 @@ class StreamSender:
             )
         wait_seconds = max(wait_seconds, self._backoff.next_seconds())
         now = time.monotonic()
+        self._check_refused(now, refusal.message)
         if now >= self._hold_until:
             self._listener.trouble(f"the pipeline asks to wait {wait_seconds:.1f} s: {refusal.message}")
         self._hold_until = max(self._hold_until, now + wait_seconds)
         self._outbox.send_again(request)
+
+    def _check_refused(self, now: float, why: str) -> None:
+        """An ingest that answers, and only to say "not now", is not waited for longer than one that does not answer."""
+        self._refused_since = now if self._refused_since is None else self._refused_since
+        patience = self._patience.give_up_seconds
+        if patience and now - self._refused_since >= patience:
+            raise sending.UnreachableError(
+                f"{self._door.address} has taken nothing for {patience:g} s: {why}",
+                "what was not acknowledged is not sent; send the same again with --cursor once there is room (penstock top)",
+            )
 
     def _take_outcome(self, request: outbox.Request, response: ingest_pb2.PublishResponse) -> None:
         accepted, rejected = response.accepted, len(response.rejected)
         if accepted + rejected != len(request.events):
             raise sending.RefusedError(f"{self._door.address} answered for {accepted + rejected} of {len(request.events)} events")
         self._backoff.reset()
+        self._refused_since = None
         self._outbox.answer(request, accepted=accepted, rejected=rejected)
         self._totals = dataclasses.replace(
             self._totals,

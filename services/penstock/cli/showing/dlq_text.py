@@ -17,7 +17,7 @@ import rich.console
 import rich.table
 import rich.text
 
-from penstock.core import deadletters, selection
+from penstock.core import deadletters, dialects, selection
 from penstock.replay import book
 
 SHOWN_ID_CHARACTERS = 12
@@ -70,7 +70,7 @@ def print_letter(letter: deadletters.DeadLetter, state: selection.State) -> None
     out = console()
     grid = rich.table.Table.grid(padding=(0, 2))
     for name, value in _fields(letter, state).items():
-        if value not in ("", [], None):
+        if value not in ("", (), [], None):
             grid.add_row(name.replace("_", " "), rich.text.Text(safe(_plain(value)), overflow="fold"))
     out.print(grid)
     out.print(rich.text.Text(f"\noriginal ({len(letter.original):,} bytes, {letter.original_format.value})"))
@@ -95,6 +95,13 @@ def as_whole_line(letter: deadletters.DeadLetter, state: selection.State) -> str
         "original_base64": base64.b64encode(letter.original).decode(),
     }
     return msgspec.json.format(msgspec.json.encode(whole), indent=-1).decode()
+
+
+def as_record_line(letter: deadletters.DeadLetter, state: selection.State, *, dialect: dialects.Dialect) -> str:
+    """A whole letter as a record of a dialect on one line; its state is no part of it."""
+    value, headers = dialects.encode(letter, dialect)
+    told = [{"name": name, "value_base64": base64.b64encode(header).decode()} for name, header in headers.items()]
+    return msgspec.json.encode({"value_base64": base64.b64encode(value).decode(), "headers": told}).decode()
 
 
 def safe(text: str) -> str:
@@ -148,7 +155,7 @@ def time(microseconds: int) -> str:
 
 
 def _plain(value: object) -> str:
-    return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+    return ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
 
 
 def _parsed(original: bytes) -> object:

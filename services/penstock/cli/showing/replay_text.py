@@ -57,6 +57,7 @@ def print_outcome(last: control_pb2.ReplayProgress) -> None:
         under_way = last.published - last.landed - last.failed_again
         parts = [f"{last.landed:,} landed", f"{last.failed_again:,} failed again"]
         parts += [f"{under_way:,} under way (penstock dlq ls shows them)"] if under_way else []
+        parts += [f"{last.selected - last.published:,} left where they were"] if last.suspended else []
         click.echo(f"{last.published:,} put back: {', '.join(parts)}")
     _print_stayed(last)
 

@@ -1,9 +1,11 @@
-"""A running pipeline's status as something to look at. Pure: two statuses and the seconds between them in, a renderable out.
+"""A running pipeline's status as something to look at. Two statuses and the seconds between them in, a renderable out.
 
 Used by `penstock top` and by the demo's live view. What must never happen (events lost or unexplained, a halted lane) is red.
 """
 
 from __future__ import annotations
+
+import time
 
 import rich.box
 import rich.console
@@ -22,7 +24,8 @@ def view(
 ) -> rich.console.RenderableType:
     """The whole picture. Without an `earlier` status the rates are the averages since the start."""
     lanes = (_lane(lane, _earlier_lane(lane, earlier), _since(status, earlier, seconds)) for lane in status.lanes)
-    return rich.console.Group(_head(status, earlier, _since(status, earlier, seconds)), *lanes)
+    retired = (_retired(lane, time.time()) for lane in status.retired)
+    return rich.console.Group(_head(status, earlier, _since(status, earlier, seconds)), *lanes, *retired)
 
 
 def alarms(status: control_pb2.StatusResponse) -> list[str]:
@@ -105,8 +108,33 @@ def _lane_lines(lane: control_pb2.LaneStatus, before: control_pb2.LaneStatus, se
         ("delivery", rich.text.Text(" · ".join(filter(None, (lane.delivery.mode, lane.delivery.reason))) or "-")),
         ("events", _events(ledger)),
         ("rows", _rows(ledger)),
-        ("dead", rich.text.Text(f"{lane.dead_letters:,} dead letters", style="yellow" if lane.dead_letters else "none")),
+        ("dead", _dead(lane)),
     ]
+
+
+def _dead(lane: control_pb2.LaneStatus) -> rich.text.Text:
+    """Letters that were written, and what became of those that were replayed; yellow while some were not."""
+    replays = lane.replays
+    if not replays.letters:
+        return rich.text.Text(f"{lane.dead_letters:,} dead letters", style="yellow" if lane.dead_letters else "none")
+    parts = [
+        f"{lane.dead_letters:,} dead letters written",
+        f"{replays.letters:,} replayed",
+        f"{replays.rows_landed:,} rows landed",
+    ]
+    parts += [f"{replays.failed_again:,} failed again"] if replays.failed_again else []
+    parts += [f"{replays.in_flight:,} in flight"] if replays.in_flight else []
+    left = lane.dead_letters - replays.letters + replays.failed_again
+    return rich.text.Text(" · ".join(parts), style="yellow" if left > 0 else "none")
+
+
+def _retired(lane: control_pb2.RetiredLane, now: float) -> rich.text.Text:
+    age = duration(max(0.0, now - lane.since_microseconds / 1e6))
+    return rich.text.Text(
+        f"{lane.sink} was removed {age} ago; {lane.events:,} events in {lane.blocks:,} blocks unread"
+        f" are kept for a day (penstock lane drop {lane.sink})",
+        style="yellow",
+    )
 
 
 def _flushes(lane: control_pb2.LaneStatus) -> str:

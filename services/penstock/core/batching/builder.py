@@ -32,6 +32,8 @@ class Reason(enum.Enum):
     REVOKE = "revoke"
     DRAIN = "drain"
     SHUTDOWN = "shutdown"
+    RESUMED = "resumed"
+    """Planned by a process before this one, and sent as it was planned."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,6 +70,11 @@ class Builder:
         return self._bytes
 
     @property
+    def born(self) -> float:
+        """Of the oldest rows; inf while it is empty."""
+        return self._chunks[0].born if self._chunks else math.inf
+
+    @property
     def write_model(self) -> model.WriteModel:
         return self._model
 
@@ -90,6 +97,10 @@ class Builder:
         if self._send_when_idle and nothing_unread:
             return Reason.IDLE
         return self._aged(now, level)
+
+    def drains(self) -> Reason | float:
+        """Why the open batch must go when nothing more is to come."""
+        return Reason.DRAIN if self._rows else math.inf
 
     def _full(self, level: float) -> Reason | None:
         if self._rows >= min(self._limits.rows, self._model.timeout_rows(self._limits.write_timeout_seconds, level)):

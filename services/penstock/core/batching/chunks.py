@@ -78,6 +78,22 @@ class Chunk:
             dataclasses.replace(self, range=tail, rows=self.rows.slice(at), bytes=self.bytes - share),
         )
 
+    def apart(self, place: addresses.Position) -> tuple[Chunk | None, Chunk | None]:
+        """What stands before `place`, and the rest; None where no row does."""
+        before = int(np.count_nonzero(~_not_before(self._row_places(), place)))
+        stretch = self.range
+        lower = dataclasses.replace(stretch, end=min(place, stretch.end)) if before else None
+        upper = dataclasses.replace(stretch, start=max(place, stretch.start)) if before < self.rows.num_rows else None
+        share = self.bytes * before // self.rows.num_rows
+        rows, rest = self.rows.slice(0, before), self.rows.slice(before)
+        return (
+            dataclasses.replace(self, range=lower, rows=rows, bytes=share) if lower else None,
+            dataclasses.replace(self, range=upper, rows=rest, bytes=self.bytes - share) if upper else None,
+        )
+
+    def _row_places(self) -> tuple[Index, Index, npt.NDArray[np.int32]]:
+        return self.row_offsets, self.events.ordinals[self.row_events], _integers(self.rows, spec.ITEM_COLUMN)
+
     def _start_of(self, row: int) -> addresses.Position:
         """Where the part of the log begins that `row` and its successors answer for: an event's first row takes all of it."""
         events = self.row_events
@@ -100,7 +116,7 @@ class Chunk:
 
     def _standing_in(self, stretches: Iterable[addresses.Range]) -> Mask:
         found = np.zeros(self.rows.num_rows, dtype=bool)
-        places = (self.row_offsets, self.events.ordinals[self.row_events], _integers(self.rows, spec.ITEM_COLUMN))
+        places = self._row_places()
         for stretch in stretches:
             if stretch.lane_key == self.range.lane_key:
                 found |= _not_before(places, stretch.start) & ~_not_before(places, stretch.end)

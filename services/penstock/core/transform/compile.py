@@ -16,7 +16,7 @@ from typing import Any, Final
 import pyarrow as pa
 
 from penstock.core import errors
-from penstock.core.transform import engine, logic, names, scope, sources, spec, syntax
+from penstock.core.transform import engine, growth, logic, names, scope, sources, spec, syntax
 
 MAIN: Final = "main"
 """The prepared query that makes the rows."""
@@ -31,6 +31,7 @@ OTHER_LANE: Final = 2
 """What COUNT says of a row that is not ours; 0 where it is."""
 
 _MOST_TABLES = 1_024
+_MOST_FROM_NOTHING = 64 << 20
 _REFUSED: Final = scope.Column(node={}, refused=True)
 
 
@@ -41,6 +42,8 @@ class Step:
     path: str
     sql: str
     uses: tuple[str, ...] = ()
+    wild: growth.Bound | None = dataclasses.field(default=None, compare=False)
+    """What it can make of a row, where that is out of proportion to the row."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -163,6 +166,7 @@ class _Compiler:
         """Check, write and bind one expression; its type is the engine's name for it. None after a problem was noted."""
         try:
             expression = self._parser.read(wanted.sql, known)
+            bound = self._bound(expression.node)
             sql = self._parser.write(expression.node, self._internal)
             kind = self._engine.type_of(sql)
         except scope.AlreadyRefusedError:
@@ -174,8 +178,22 @@ class _Compiler:
                 wanted, f"can't run: {sources.in_our_words(str(error), self._sources.values())}", "add the casts it needs"
             )
         else:
-            return expression, Step(path=wanted.path, sql=sql, uses=expression.uses), kind
+            wild = None if bound.tame else bound
+            return expression, Step(path=wanted.path, sql=sql, uses=expression.uses, wild=wild), kind
         return None
+
+    def _bound(self, node: engine.Node) -> growth.Bound:
+        """Before the engine sees the expression: what is constant in it is worked out while a query is planned."""
+        try:
+            bound = growth.bound(node, self._internal.names())
+        except growth.DoublingError as error:
+            message = "lets the accumulator of list_reduce grow by a factor with every item"
+            raise scope.RefusedError(message, "use the accumulator once, or make it a number") from error
+        if bound.least > _MOST_FROM_NOTHING:
+            found = f"{bound.least / 2**20:,.0f} MiB" if bound.least < 2**40 else "more than 1 TiB"
+            message = f"makes {found} of a row that holds nothing; {_MOST_FROM_NOTHING >> 20} MiB at most"
+            raise scope.RefusedError(message, "repeat or list less")
+        return bound
 
     def _problem(self, at: spec.Expression, message: str, remedy: str = "") -> None:
         self._problems.append(errors.Problem(field=at.path, value=at.sql, message=message, remedy=remedy))

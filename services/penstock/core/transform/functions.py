@@ -165,3 +165,14 @@ GROWING: Final[Mapping[str, Growth]] = types.MappingProxyType(
 
 FORMATTING: Final = frozenset({"format", "printf"})
 """Their first argument holds widths, which must be readable here."""
+
+MATCHING: Final = frozenset(
+    _words("""
+    regexp_extract regexp_extract_all regexp_full_match regexp_matches regexp_replace regexp_split_to_array str_split_regex
+    string_split_regex ~
+    """)
+)
+"""Their second argument is a regular expression: nothing interrupts the engine within one row, and a pattern as long as the
+text it is held against takes minutes, so patterns stand in the pipeline, not in events."""
+MOST_PATTERN: Final = 1_000
+PATTERN_REMEDY: Final = "write the pattern as text; for text of an event use contains, starts_with, = or split_part"

@@ -16,7 +16,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from penstock.core.transform import compile as compiler
-from penstock.core.transform import engine, sources
+from penstock.core.transform import engine, growth, sources
 
 MOST_MESSAGES = 200
 """Failing rows of one call that are run alone for a message of their own; further ones get their expression's first."""
@@ -54,6 +54,7 @@ class Queries:
         self._engine.prepare(compiler.MAIN, plan.main_sql)
         if plan.count_sql:
             self._engine.prepare(compiler.COUNT, plan.count_sql)
+        self._wild = [step for step in plan.steps if step.wild]
         self._critic: engine.Engine | None = None
         self._suspects = {step: f"suspect{at}" for at, step in enumerate([*plan.variables.values(), *plan.steps])}
 
@@ -72,6 +73,29 @@ class Queries:
 
     def run(self, table: pa.Table) -> tuple[list[Answer], list[FailedRow]]:
         """Answers that together cover every row but the failed ones; no two speak of one row."""
+        return self._bounded(table) if self._wild and len(table) else self._run(table)
+
+    def _bounded(self, table: pa.Table) -> tuple[list[Answer], list[FailedRow]]:
+        """Expressions that multiply, on no more rows at once than memory allows, and not on rows that are too much alone."""
+        known = growth.extents(table)
+        bounds = [step.wild.of(known) for step in self._wild if step.wild]
+        worst = np.argmax(bounds, axis=0)
+        size = np.sum(bounds, axis=0)
+        fits = size <= self._memory_limit_bytes
+        failed = [self._oversized(table, row, self._wild[worst[row]], size[row]) for row in np.flatnonzero(~fits).tolist()]
+        answers: list[Answer] = []
+        for part in _parts(np.flatnonzero(fits), size, self._memory_limit_bytes):
+            more, worse = self._run(table.slice(part[0], len(part)) if part[-1] - part[0] == len(part) - 1 else table.take(part))
+            answers, failed = answers + more, failed + worse
+        return answers, failed
+
+    def _oversized(self, table: pa.Table, row: int, step: compiler.Step, size: float) -> FailedRow:
+        limit = self._memory_limit_bytes >> 20
+        found = f"{size / 2**20:,.0f} MiB" if size < 2**40 else "more than 1 TiB"
+        message = f"could make {found} of this row, more than the {limit:,} MiB that a transform may take"
+        return FailedRow(row=int(table.column(sources.ROW)[row].as_py()), path=step.path, message=message)
+
+    def _run(self, table: pa.Table) -> tuple[list[Answer], list[FailedRow]]:
         try:
             return [self._ask(table)], []
         except engine.DataError as error:
@@ -125,8 +149,8 @@ class Queries:
         if len(table) == 1:
             return [], [self._failed(table, *(self._fault(table, self._plan.steps) or (_SOMEWHERE, str(failure))))]
         middle = len(table) // 2
-        answers, failed = self.run(table.slice(0, middle))
-        more, worse = self.run(table.slice(middle))
+        answers, failed = self._run(table.slice(0, middle))
+        more, worse = self._run(table.slice(middle))
         return answers + more, failed + worse
 
     def _accused(self, row: pa.Table, step: int) -> Answer | FailedRow:
@@ -168,6 +192,16 @@ class Queries:
             for step, name in self._suspects.items():
                 self._critic.prepare(name, engine.select([f"({step.sql}) AS suspect"]))
         return self._critic
+
+
+def _parts(rows: npt.NDArray[np.int64], size: npt.NDArray[np.float64], most: int) -> Iterator[npt.NDArray[np.int64]]:
+    """The rows in their order, in parts whose sizes add up to at most so much; a single row may be larger."""
+    total, start = np.cumsum(size[rows]), 0
+    while start < len(rows):
+        before = total[start - 1] if start else 0.0
+        stop = max(start + 1, int(np.searchsorted(total, before + most, side="right")))
+        yield rows[start:stop]
+        start = stop
 
 
 def blame_sql(plan: compiler.Plan) -> str:

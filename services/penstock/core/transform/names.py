@@ -28,7 +28,7 @@ def unwritable(kind: str) -> str:
 
 def problems(told: spec.TransformSpec) -> list[errors.Problem]:
     """Names that are reserved, given twice, or hide one another; case makes no difference, as in SQL."""
-    return [*_explode(told), *_fields(told), *_variables(told), *_outputs(told)]
+    return [*_explode(told), *_fields(told), *_state(told), *_variables(told), *_outputs(told)]
 
 
 def _problem(field: str, value: str, message: str, remedy: str) -> errors.Problem:
@@ -87,10 +87,26 @@ def _members(field: schema.Field, path: str) -> Iterator[errors.Problem]:
         yield from _members(member, at)
 
 
-def _variables(told: spec.TransformSpec) -> Iterator[errors.Problem]:
+def _taken(told: spec.TransformSpec) -> set[str]:
+    """Names of columns that are there without state and variables."""
     taken = {field.name.lower() for field in told.schema.fields} | {"original", "received_at"}
     if told.explode:
         taken |= {name.lower() for name in (told.explode.item, told.explode.index) if name}
+    return taken
+
+
+def _state(told: spec.TransformSpec) -> Iterator[errors.Problem]:
+    taken = _taken(told)
+    for index, value in enumerate(told.state.values if told.state else ()):
+        path = f"{_AT}.state.values[{index}].name"
+        yield from _reserved(path, value.name)
+        if value.name.lower() in taken:
+            yield _problem(path, value.name, "is the name of a column already", "choose another")
+        taken.add(value.name.lower())
+
+
+def _variables(told: spec.TransformSpec) -> Iterator[errors.Problem]:
+    taken = _taken(told) | {value.name.lower() for value in (told.state.values if told.state else ())}
     for index, variable in enumerate(told.variables):
         path = f"{_AT}.variables[{index}].name"
         yield from _reserved(path, variable.name)

@@ -12,6 +12,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from penstock.core import schema
+from penstock.core.state import spec as state_spec
 
 EVENT_COLUMN = "_event"
 """Hidden column: index of the event in the group the transform was given. int32, ascending."""
@@ -94,6 +95,7 @@ class TransformSpec:
     """The whole of one lane's transform. `select` None means all schema fields. `when` is over the output columns."""
 
     schema: schema.Schema
+    state: state_spec.StateSpec | None = None
     explode: Explode | None = None
     variables: tuple[Expression, ...] = ()
     filter: Expression | None = None

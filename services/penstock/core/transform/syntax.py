@@ -107,14 +107,20 @@ class Parser:
     def _parse(self, sql: str) -> engine.Node:
         try:
             tree = self._engine.parse(f"SELECT {sql}\n")
-        except (engine.QueryError, RecursionError) as error:
-            raise scope.RefusedError(f"is not SQL: {error}") from error
+        except RecursionError as error:
+            raise _too_deep() from error
+        except engine.QueryError as error:
+            raise _too_deep() if "expression depth" in str(error) else scope.RefusedError(f"is not SQL: {error}") from error
         if tree["error"]:
             raise scope.RefusedError(f"is not SQL: {tree['error_message']}")
         rest, values = _without_values(tree)
         if len(values) != 1 or _placeless(rest) != self._shape:
             raise scope.RefusedError("is not one expression", "write one value, without SELECT, FROM, commas or semicolons")
         return values[0]
+
+
+def _too_deep() -> scope.RefusedError:
+    return scope.RefusedError("is nested too deeply", "move parts of it into variables")
 
 
 def _without_values(tree: engine.Node) -> tuple[engine.Node, list[engine.Node]]:
@@ -159,7 +165,7 @@ class _Walk:
         self.nodes += 1
         self.depth = max(self.depth, depth)
         if depth > self._most_depth:
-            raise scope.RefusedError("is nested too deeply", "move parts of it into variables")
+            raise _too_deep()
         handler = self._classes.get(node["class"])
         if handler is None:
             what, remedy = _REFUSED_CLASSES.get(node["class"], (f"holds {node['class'].lower()}, which can't be used here", ""))
@@ -259,6 +265,11 @@ def _check_growth(name: str, arguments: list[engine.Node]) -> None:
         if any(not _is_small(size) for size in sizes):
             most = f"{functions.MOST_REPEATS:,}"
             raise scope.RefusedError(f"gives {name} a size that is not a number up to {most}", "write the size as a number")
+    if name in functions.MATCHING and len(arguments) > 1 and not _is_short(arguments[1]):
+        most = f"{functions.MOST_PATTERN:,}"
+        raise scope.RefusedError(
+            f"gives {name} a pattern that isn't plain text of at most {most} characters", functions.PATTERN_REMEDY
+        )
     if name in functions.FORMATTING and arguments and not _is_narrow(arguments[0]):
         raise scope.RefusedError(
             f"gives {name} a format that isn't plain text or is too wide", "write widths as numbers below 1000"
@@ -268,6 +279,11 @@ def _check_growth(name: str, arguments: list[engine.Node]) -> None:
 def _is_small(node: engine.Node) -> bool:
     literal = node.get("literal", {})
     return literal.get("kind") == "INTEGER" and abs(int(literal["text"])) <= functions.MOST_REPEATS
+
+
+def _is_short(node: engine.Node) -> bool:
+    literal = node.get("literal", {})
+    return literal.get("kind") == "STRING" and len(literal["text"]) <= functions.MOST_PATTERN
 
 
 def _is_narrow(node: engine.Node) -> bool:

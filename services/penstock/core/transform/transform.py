@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from penstock.core.transform import compile as compiler
-from penstock.core.transform import engine, explode, isolate, scope, sources, spec
+from penstock.core.transform import engine, explode, isolate, scope, sources, spec, weight
 
 Index = npt.NDArray[np.int32]
 
@@ -33,6 +33,7 @@ class Transform:
     ) -> None:
         self._plan = compiler.compile(told)
         self._written = [output for output in self._plan.outputs if not output.route_only]
+        self._repeated = weight.repeated_columns(self._plan)
         self._queries = (
             isolate.Queries(self._plan, memory_limit_bytes=memory_limit_bytes, time_limit_seconds=time_limit_seconds)
             if self._plan.main_sql
@@ -48,6 +49,11 @@ class Transform:
     def input_columns(self) -> tuple[str, ...]:
         """The block columns `run` needs, `_original` and `_received_at` among them if expressions use them."""
         return self._plan.input_columns
+
+    def repeated_bytes(self, events: pa.RecordBatch) -> weight.Bytes:
+        """Bytes of each event that every one of its rows repeats; 0 where nothing is exploded."""
+        none = np.zeros(events.num_rows, np.int64)
+        return sum((weight.value_bytes(events.column(name)) for name in self._repeated), none)
 
     def close(self) -> None:
         """Give the engine's memory back; nothing may be called afterwards."""

@@ -17,6 +17,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import TypeVar
 
+from penstock.core import failpoints
 from penstock.log import port
 from penstock.log.embedded import lock as embedded_lock
 from penstock.log.embedded import reader as embedded_reader
@@ -60,6 +61,7 @@ class EmbeddedLog:
         max_bytes: int | None = None,
         read_only: bool = False,
         host: embedded_store.Host | None = None,
+        failpoint: failpoints.Failpoint = failpoints.nothing,
     ) -> EmbeddedLog:
         """Open the log at `path`, making it (not its directory) if it isn't there. None as `max_bytes` is no bound.
 
@@ -76,7 +78,7 @@ class EmbeddedLog:
         except BaseException:
             lock.release()
             raise
-        log._start_writing(connection, store, lock)  # noqa: SLF001 - its own
+        log._start_writing(connection, store, lock, failpoint)  # noqa: SLF001 - its own
         return log
 
     @property
@@ -125,6 +127,24 @@ class EmbeddedLog:
         self._check_open()
         return await self._readers.run(functools.partial(embedded_reader.committed, topic=topic, group=group))
 
+    async def save_snapshot(self, topic: str, group: str, partition: int, snapshot: port.Snapshot) -> None:
+        await self._ask(embedded_store.SaveSnapshot(topic=topic, group=group, partition=partition, snapshot=snapshot))
+
+    async def load_snapshot(self, topic: str, group: str, partition: int, at_most: int) -> port.Snapshot | None:
+        self._check_open()
+        query = functools.partial(embedded_reader.load_snapshot, topic=topic, group=group, number=partition, at_most=at_most)
+        return await self._readers.run(query)
+
+    async def snapshot_offsets(self, topic: str, group: str, partition: int) -> Sequence[int]:
+        self._check_open()
+        query = functools.partial(embedded_reader.snapshot_offsets, topic=topic, group=group, number=partition)
+        return await self._readers.run(query)
+
+    async def forget_snapshots(self, topic: str, group: str, partition: int) -> None:
+        """Writes nothing where there are none."""
+        if await self.snapshot_offsets(topic, group, partition):
+            await self._ask(embedded_store.SaveSnapshot(topic=topic, group=group, partition=partition, snapshot=None))
+
     async def trim(self, topic: str, partition: int, before: int) -> None:
         """In steps, between which appends have their turn; the file shrinks where much of it has become free."""
         await self._ask(embedded_store.Trim(topic=topic, partition=partition, before=before))
@@ -163,8 +183,14 @@ class EmbeddedLog:
         writing.writer.submit(embedded_writer.Request(operation, future))
         return await future
 
-    def _start_writing(self, connection: sqlite3.Connection, store: embedded_store.Store, lock: embedded_lock.WriterLock) -> None:
-        writer = embedded_writer.Writer(connection, self._path, store, asyncio.get_running_loop(), self._settle)
+    def _start_writing(
+        self,
+        connection: sqlite3.Connection,
+        store: embedded_store.Store,
+        lock: embedded_lock.WriterLock,
+        failpoint: failpoints.Failpoint,
+    ) -> None:
+        writer = embedded_writer.Writer(connection, self._path, store, asyncio.get_running_loop(), self._settle, failpoint)
         self._writing = _Writing(writer=writer, lock=lock)
         writer.start()
 

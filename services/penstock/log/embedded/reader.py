@@ -72,6 +72,31 @@ def committed(connection: sqlite3.Connection, topic: str, group: str) -> dict[in
     return {number: port.Commit(offset=offset, metadata=metadata) for number, offset, metadata in rows}
 
 
+def snapshot_offsets(connection: sqlite3.Connection, topic: str, group: str, number: int) -> list[int]:
+    if not _has_snapshots(connection):
+        return []
+    rows = connection.execute(
+        "SELECT offset FROM snapshot WHERE topic = ? AND name = ? AND number = ? ORDER BY offset DESC", (topic, group, number)
+    )
+    return [offset for (offset,) in rows]
+
+
+def load_snapshot(connection: sqlite3.Connection, topic: str, group: str, number: int, at_most: int) -> port.Snapshot | None:
+    if not _has_snapshots(connection):
+        return None
+    row = connection.execute(
+        "SELECT offset, content FROM snapshot WHERE topic = ? AND name = ? AND number = ? AND offset <= ?"
+        " ORDER BY offset DESC LIMIT 1",
+        (topic, group, number, at_most),
+    ).fetchone()
+    return port.Snapshot(offset=row[0], content=row[1]) if row else None
+
+
+def _has_snapshots(connection: sqlite3.Connection) -> bool:
+    """The table is made with the first one."""
+    return bool(connection.execute("SELECT 1 FROM sqlite_schema WHERE name = 'snapshot'").fetchone())
+
+
 def size_bytes(connection: sqlite3.Connection) -> int:
     """Pages in use; free pages are not counted, for they take the next records."""
     used, free, page_bytes = (
@@ -83,7 +108,8 @@ def size_bytes(connection: sqlite3.Connection) -> int:
 def records(connection: sqlite3.Connection, topic: str, number: int, offset: int, max_bytes: int) -> list[port.Record]:
     """From `offset` on: at least one if there is any, then as many as `max_bytes` of values hold.
 
-    Raises OffsetOutOfRangeError outside of the partition's bounds, LogError for a record that is missing or changed.
+    Raises OffsetOutOfRangeError outside of the partition's bounds, DamagedLogError where the first of them is missing or
+    changed; a later one ends what is returned, so that everything before it can be used.
     """
     identity, end = _reach(connection, topic, number, offset)
     until = _until(connection, identity, offset, max_bytes)
@@ -93,9 +119,17 @@ def records(connection: sqlite3.Connection, topic: str, number: int, offset: int
         " WHERE record.partition_id = ? AND record.offset >= ? AND record.offset < ? ORDER BY record.offset",
         (identity, offset, until),
     )
-    found = [_checked(topic, number, expected, row) for expected, row in enumerate(rows, offset)]
-    if offset + len(found) < until or (not found and offset < end):
-        raise port.LogError(f"{topic}/{number}: the record at offset {offset + len(found)} is missing: the log is damaged")
+    found: list[port.Record] = []
+    # A statement that is left half-way holds its snapshot, and later questions would be answered from the past.
+    with contextlib.closing(rows):
+        try:
+            for expected, row in enumerate(rows, offset):
+                found.append(_checked(topic, number, expected, row))
+        except port.DamagedLogError:
+            if not found:
+                raise
+    if not found and offset < end:
+        raise port.DamagedLogError(f"{topic}/{number}: the record at offset {offset} is missing: the log is damaged")
     return found
 
 

@@ -70,6 +70,18 @@ CREATE TABLE group_commit (
 """
 
 
+SNAPSHOT_TABLE = """
+CREATE TABLE IF NOT EXISTS snapshot (
+    topic TEXT NOT NULL,
+    name TEXT NOT NULL,
+    number INTEGER NOT NULL,
+    offset INTEGER NOT NULL,
+    content BLOB NOT NULL,
+    UNIQUE (topic, name, number, offset)
+)
+"""
+
+
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Identity:
     """What is fixed when a log is made."""

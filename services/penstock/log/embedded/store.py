@@ -18,6 +18,7 @@ from collections.abc import Callable, Mapping
 import msgspec
 
 from penstock.log import port
+from penstock.log.embedded import schema as embedded_schema
 
 METADATA_BYTES = 3_500
 
@@ -31,6 +32,7 @@ _LETTERS_RESERVE_BYTES = 64 << 20
 # The file shrinks once this much of it, and half of it, is free pages; less is kept for the next appends.
 _SPARE_BYTES = 64 << 20
 _SHRINK_PAGES = 512
+_SNAPSHOTS = 2
 
 
 def _free_bytes(directory: pathlib.Path) -> int:
@@ -77,7 +79,17 @@ class Shrink:
     """Give free pages back to the file system, if they are many."""
 
 
-Operation = Append | CommitGroup | Trim | Shrink
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class SaveSnapshot:
+    """None as `snapshot` forgets those that are kept."""
+
+    topic: str
+    group: str
+    partition: int
+    snapshot: port.Snapshot | None
+
+
+Operation = Append | CommitGroup | Trim | Shrink | SaveSnapshot
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -141,6 +153,9 @@ class Store:
                 return None
             case Trim():
                 return self._trim(operation)
+            case SaveSnapshot():
+                self._save_snapshot(operation)
+                return None
             case Shrink():
                 return self._shrink()
 
@@ -231,6 +246,25 @@ class Store:
                 )
             rows.append((operation.topic, operation.group, number, commit.offset, commit.metadata))
         self._connection.executemany("INSERT OR REPLACE INTO group_commit VALUES (?, ?, ?, ?, ?)", rows)
+
+    def _save_snapshot(self, operation: SaveSnapshot) -> None:
+        """Not held against maxBytes: what is in the log can only be finished and trimmed when it goes on."""
+        check_partition(operation.topic, operation.partition, self._partitions)
+        # Made when it is first needed: a log without state stays one that older releases know.
+        self._connection.execute(embedded_schema.SNAPSHOT_TABLE)
+        place = (operation.topic, operation.group, operation.partition)
+        given = operation.snapshot
+        if given is not None:
+            row = (*place, given.offset, given.content)
+            self._connection.execute("INSERT OR REPLACE INTO snapshot VALUES (?, ?, ?, ?, ?)", row)
+            self._connection.execute(
+                "DELETE FROM snapshot WHERE topic = ? AND name = ? AND number = ? AND offset > ?", (*place, given.offset)
+            )
+        self._connection.execute(
+            "DELETE FROM snapshot WHERE topic = ? AND name = ? AND number = ? AND offset NOT IN"
+            " (SELECT offset FROM snapshot WHERE topic = ? AND name = ? AND number = ? ORDER BY offset DESC LIMIT ?)",
+            (*place, *place, _SNAPSHOTS if given is not None else 0),
+        )
 
     def _trim(self, operation: Trim) -> Outcome:
         partition = self._partition(operation.topic, operation.partition)

@@ -14,6 +14,7 @@ import sqlite3
 import threading
 from collections.abc import Callable, Sequence
 
+from penstock.core import failpoints
 from penstock.log import port
 from penstock.log.embedded import schema as embedded_schema
 from penstock.log.embedded import store as embedded_store
@@ -51,12 +52,14 @@ class Writer:
         store: embedded_store.Store,
         loop: asyncio.AbstractEventLoop,
         settled: Callable[[Sequence[Settled]], None],
+        failpoint: failpoints.Failpoint = failpoints.nothing,
     ) -> None:
         self._connection = connection
         self._path = path
         self._store = store
         self._loop = loop
         self._settled = settled
+        self._failpoint = failpoint
         self._requests: queue.SimpleQueue[Request | None] = queue.SimpleQueue()
         self._page_bytes = int(connection.execute("PRAGMA page_size").fetchone()[0])
         self._broken: port.LogError | None = None
@@ -132,7 +135,11 @@ class Writer:
     def _transact(self, group: Sequence[Request]) -> list[Settled]:
         self._store.begin()
         outcomes = [(request, self._attempt(request.operation)) for request in group]
+        self._failpoint("log.written")
         self._store.commit()
+        self._failpoint("log.flushed")
+        if any(isinstance(request.operation, embedded_store.CommitGroup) for request in group):
+            self._failpoint("log.offsets")
         self._journal_bytes += sum(map(_weight, group)) + _STEP_BYTES
         return outcomes
 
@@ -202,6 +209,8 @@ def _weight(request: Request) -> int:
     match request.operation:
         case embedded_store.Append(record=record):
             return len(record.value)
+        case embedded_store.SaveSnapshot(snapshot=snapshot):
+            return len(snapshot.content) if snapshot else 0
         case embedded_store.Shrink():
             return _SHRINK_BYTES
         case _:

@@ -12,8 +12,8 @@ from collections.abc import Iterator, Sequence
 import duckdb
 import pyarrow as pa
 
-from penstock.core import addresses, delivery, results
-from penstock.sinks import failpoints, offenders, port, tables
+from penstock.core import addresses, delivery, failpoints, results
+from penstock.sinks import offenders, port, tables
 from penstock.sinks.duckdb import journal as duckdb_journal
 from penstock.sinks.duckdb import store as duckdb_store
 from penstock.sinks.duckdb import table as duckdb_table

@@ -14,8 +14,8 @@ from typing import TypeVar
 import duckdb
 import pyarrow as pa
 
-from penstock.core import delivery
-from penstock.sinks import failpoints, port, tables, turns
+from penstock.core import delivery, failpoints
+from penstock.sinks import port, tables, turns
 from penstock.sinks.duckdb import query as duckdb_query
 from penstock.sinks.duckdb import session as duckdb_session
 from penstock.sinks.duckdb import store as duckdb_store

@@ -18,8 +18,8 @@ from collections.abc import Iterator, Sequence
 
 import pyarrow as pa
 
-from penstock.core import addresses, delivery, results
-from penstock.sinks import durable, failpoints, tables
+from penstock.core import addresses, delivery, failpoints, results
+from penstock.sinks import durable, tables
 from penstock.sinks.files import formats as files_format
 from penstock.sinks.files import journal as files_journal
 from penstock.sinks.files import partition as files_partition

@@ -12,8 +12,8 @@ from typing import TypeVar
 
 import pyarrow as pa
 
-from penstock.core import delivery
-from penstock.sinks import failpoints, port, tables, turns
+from penstock.core import delivery, failpoints
+from penstock.sinks import port, tables, turns
 from penstock.sinks.files import formats as files_format
 from penstock.sinks.files import session as files_session
 

@@ -119,3 +119,9 @@ def _without_null_members(value: object) -> object:
     if isinstance(value, dict):
         return {key: _without_null_members(inner) for key, inner in value.items() if inner is not None}
     return [_without_null_members(inner) for inner in value] if isinstance(value, list) else value
+
+
+def test_a_mapping_that_is_merged_into_itself_is_refused() -> None:
+    """Catches a walk that only ends at the interpreter's own limit: found by the hostile corpus."""
+    with pytest.raises(errors.InvalidPipelineError, match="too large"):
+        document.parse("a: &a {<<: *a}")

@@ -142,6 +142,14 @@ async def test_nobody_there_is_told_after_the_agreed_patience(address: str) -> N
         await deliver(address, batches(1), patience=sending.Patience(give_up_seconds=0.01))
 
 
+async def test_an_ingest_that_only_ever_says_not_now_is_given_up(address: str) -> None:
+    """Catches a sender that waits for ever for a log that stays full, whatever it was told about patience."""
+    full = itertools.repeat(ingests.refuse(ingest_pb2.REFUSAL_REASON_OVERLOADED, 20))
+    async with ingests.serving(ingests.Ingest(full), address):
+        with pytest.raises(sending.UnreachableError, match="taken nothing"):
+            await deliver(address, batches(1), patience=sending.Patience(give_up_seconds=0.05))
+
+
 async def test_a_request_that_is_never_answered_is_sent_again_on_a_new_connection(address: str) -> None:
     """Catches a sender that trusts a connection whose other end has been stopped."""
 

@@ -18,6 +18,10 @@ from penstock.v1 import control_pb2
             ["1,200 put back: 1,000 landed, 150 failed again, 50 under way (penstock dlq ls shows them)"],
         ),
         (
+            {"selected": 9, "published": 4, "failed_again": 4, "suspended": "4 of 4 failed again"},
+            ["4 put back: 0 landed, 4 failed again, 5 left where they were"],
+        ),
+        (
             {"recovered": 2, "quarantined": 1, "homeless": 4},
             [
                 "2 were put back before by a replay that was interrupted",

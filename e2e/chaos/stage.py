@@ -1,0 +1,85 @@
+"""What a fault needs to happen: a site of its own, a scale, and a place to say how it went."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import pathlib
+import random
+import time
+from collections.abc import Callable, Iterator
+
+from e2e.chaos import events, hook, processes, report, site
+from e2e.checker import verdict
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Scale:
+    """How long and how often. The short form is for each change, the long one for a release."""
+
+    kills: int
+    stop_seconds: float
+    hold_seconds: float
+    rounds: int
+
+
+SHORT = Scale(kills=1, stop_seconds=3.0, hold_seconds=1.5, rounds=1)
+LONG = Scale(kills=20, stop_seconds=30.0, hold_seconds=5.0, rounds=3)
+
+
+class Stage:
+    """One fault's surroundings; `times` and `how` go into its report."""
+
+    def __init__(self, nursery: processes.Nursery, path: pathlib.Path, seed: int, scale: Scale) -> None:
+        self.nursery, self.path, self.seed, self.scale = nursery, path, seed, scale
+        self.random = random.Random(seed)
+        self.times = 0
+        self.how = ""
+        self.recoveries: list[float] = []
+
+    @contextlib.contextmanager
+    def site(self, *, text: str | None = None, told: hook.Hook | None = None, hook_refuses: float = 0.0) -> Iterator[site.Site]:
+        """A pipeline of its own, not yet started; with an HTTP sink where `told` is there to take its rows."""
+        text = text or events.pipeline(hook=told.url if told else "")
+        with site.Site(
+            self.nursery, self.path, self.seed, text=text, hook=told.found if told else None, hook_refuses=hook_refuses
+        ) as made:
+            made.create_table()
+            try:
+                yield made
+            finally:
+                self.recoveries += made.recoveries
+
+
+Perform = Callable[[Stage], verdict.Verdict]
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Fault:
+    """`perform` lets it happen under load and judges what is there afterwards."""
+
+    name: str
+    perform: Perform
+
+
+def happen(fault: Fault, nursery: processes.Nursery, folder: pathlib.Path, seed: int, scale: Scale) -> report.Report:
+    """One fault from its beginning to its verdict; whatever goes wrong is in the report."""
+    slug = "".join(letter if letter.isalnum() else "-" for letter in fault.name)
+    stage = Stage(nursery, folder / slug, seed, scale)
+    began, judged, error = time.monotonic(), None, ""
+    try:
+        judged = fault.perform(stage)
+    except Exception as failure:
+        error = f"{type(failure).__name__}: {failure}"
+    finally:
+        nursery.shift(0.0)
+    return report.Report(
+        name=fault.name,
+        seed=seed,
+        times=stage.times,
+        seconds=time.monotonic() - began,
+        verdict=judged,
+        recoveries=tuple(stage.recoveries),
+        how=stage.how,
+        error=error,
+    )

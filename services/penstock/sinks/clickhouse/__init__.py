@@ -1,0 +1,1 @@
+"""ClickHouse tables, over HTTP."""

@@ -1,0 +1,1 @@
+"""A PostgreSQL table: rows by binary COPY, each once."""

@@ -1,0 +1,68 @@
+"""The dispatcher's log line for batches that miss their objective."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import random
+
+import numpy as np
+import pyarrow as pa
+import pytest
+import structlog
+from tests.integration import lane_run
+
+from penstock.api import load
+from penstock.batcher import dispatch
+from penstock.core import addresses, breaker
+from penstock.core.batching import chunks
+from penstock.core.transform import spec
+from penstock.machine import lanes
+
+_TURNS = 10
+"""Of the loop: a batch that lands at once needs four."""
+
+
+class _Lander:
+    """Lands at once; the write is said to have taken two seconds."""
+
+    settled_rows = troubled = 0
+
+    async def land(self, batch: object) -> float:
+        return 2.0
+
+
+def _chunk(born: float) -> chunks.Chunk:
+    return chunks.Chunk(
+        range=addresses.Range("log", 0, addresses.Position(0), addresses.Position(1)),
+        rows=pa.table({"id": ["a"], spec.EVENT_COLUMN: pa.array([0], pa.int32())}),
+        events=chunks.Events(offsets=np.zeros(1, np.int64), ordinals=np.zeros(1, np.int64)),
+        born=born,
+        bytes=8,
+    )
+
+
+async def _told(now: float, births: list[float], objective: float) -> list[dict[str, object]]:
+    described = load.load_one(lane_run.pipeline())
+    settings = dataclasses.replace(lanes.lane_for(described, described.spec.sinks[0]), latency_objective_seconds=objective)
+    circuit = breaker.Breaker(settings.circuit, random=random.random, mode=settings.circuit_mode)
+    dispatcher = dispatch.Dispatcher(settings, _Lander(), circuit, lambda: now)  # type: ignore[arg-type]
+    with structlog.testing.capture_logs() as lines:
+        running = asyncio.create_task(dispatcher.run())
+        dispatcher.drain()
+        dispatcher.nothing_unread = True
+        for born in births:
+            dispatcher.add(_chunk(born))
+            for _ in range(_TURNS):
+                await asyncio.sleep(0)
+        running.cancel()
+    return [line for line in lines if line["event"] == "slow_batch"]
+
+
+@pytest.mark.parametrize(("objective", "lines"), [(5.0, 1), (20.0, 0)])
+async def test_late_batches_share_one_line_that_says_where_the_time_went(objective, lines):
+    """Catches a flood of lines when a store is slow, a line for every batch, and waiting that is counted as writing."""
+    told = await _told(110.0, [100.0, 100.0, 100.0], objective)
+    assert len(told) == lines
+    if told:
+        assert (told[0]["total_seconds"], told[0]["waited_seconds"], told[0]["write_seconds"]) == (10.0, 10.0, 2.0)

@@ -1,0 +1,37 @@
+"""Letters for the tests of the dialects: any letter, and one with every field told."""
+
+from __future__ import annotations
+
+import msgspec
+from hypothesis import strategies as st
+
+from penstock.core import deadletters
+
+_text = st.text(max_size=30)
+_number = st.integers(0, 2**53)
+_FIELDS = {
+    str: _text,
+    int: _number,
+    bytes: st.binary(max_size=50),
+    tuple[int, ...]: st.lists(_number, max_size=4).map(tuple),
+    deadletters.Unit: st.sampled_from(deadletters.Unit),
+    deadletters.Category: st.sampled_from(deadletters.Category),
+    deadletters.OriginalFormat: st.sampled_from(deadletters.OriginalFormat),
+}
+any_letter = st.fixed_dictionaries(
+    {field.name: _FIELDS[field.type] for field in msgspec.structs.fields(deadletters.DeadLetter)}
+).map(lambda fields: deadletters.DeadLetter(**fields))
+
+
+def letter(**changes: object) -> deadletters.DeadLetter:
+    """Texts are their own names, numbers 7."""
+    fields: dict[str, object] = {
+        field.name: {str: field.name, int: 7, bytes: b"{}", tuple[int, ...]: (1, 2)}.get(field.type)
+        for field in msgspec.structs.fields(deadletters.DeadLetter)
+    }
+    fields |= {
+        "unit": deadletters.Unit.ROW,
+        "category": deadletters.Category.SINK_REJECTED,
+        "original_format": deadletters.OriginalFormat.JSON,
+    }
+    return deadletters.DeadLetter(**{**fields, **changes})  # type: ignore[arg-type]
