@@ -21,7 +21,8 @@ from penstock.log import port
 
 _log = structlog.get_logger()
 
-_FULL_RETRY_SECONDS = 1.0
+_RETRY_SECONDS = 1.0
+_LOST_SECONDS = 60.0
 
 
 class LostPartitionError(Exception):
@@ -39,20 +40,22 @@ class Resumed:
 class Ticket:
     """One batch's plan while its rows are on their way."""
 
-    def __init__(self, planner: Planner, whole: addresses.Range, book: plans.Book, *, resumed: bool) -> None:
+    def __init__(self, planner: Planner, whole: addresses.Range, book: plans.Book, plan: plans.Plan, *, resumed: bool) -> None:
         self._planner, self._book, self.whole, self.resumed = planner, book, whole, resumed
+        # As it was at the start: by the end the book may have forgotten it, or made it one with its neighbour.
+        self._plan = plan
         self._cutting: asyncio.Lock | None = None
 
     async def ready(self) -> None:
         """Return when a write may leave. Raises LogError, LostPartitionError."""
         if not self.resumed:
             await self._commit()
-        elif self._book[self.whole.start].cuts:
+        elif self._plan.cuts:
             await self._turn()
 
     def pieces(self, table: str) -> list[tuple[addresses.Range, bool]]:
         """The stretches in which the rows for `table` are written, in order, and whether each has been settled."""
-        found = self._book[self.whole.start].pieces(self._planner.place_of(table))
+        found = self._plan.pieces(self._planner.place_of(table))
         return [(dataclasses.replace(self.whole, start=start, end=end), settled) for start, end, settled in found]
 
     async def cut(self, table: str, at: addresses.Position) -> None:
@@ -66,7 +69,7 @@ class Ticket:
     def passed(self, table: str, until: addresses.Position) -> None:
         """Every row for `table` below `until` has its outcome; made durable with whatever is committed next."""
         known = self._cut_of(table)
-        if known.at:
+        if known.at and self.whole.start in self._book:
             self._put(table, plans.Cut(settled=until, at=tuple(place for place in known.at if place > until)))
 
     def settled(self) -> None:
@@ -81,7 +84,9 @@ class Ticket:
             self._cutting = None
 
     def _cut_of(self, table: str) -> plans.Cut:
-        return self._book[self.whole.start].cuts.get(self._planner.place_of(table), plans.Cut())
+        known = self.whole.start in self._book
+        cuts = self._book[self.whole.start].cuts if known else self._plan.cuts
+        return cuts.get(self._planner.place_of(table), plans.Cut())
 
     def _put(self, table: str, cut: plans.Cut) -> None:
         self._book.cut(self.whole.start, self._planner.place_of(table), cut)
@@ -114,13 +119,18 @@ class Planner:
         self._ready: collections.deque[Resumed] = collections.deque()
 
     async def commit(self) -> None:
-        """However long the log has no room. Raises LogError."""
+        """However long the log has no room or is away. Raises LogError, LostPartitionError."""
         while True:
             try:
                 return await self._commit()
-            except port.LogFullError as error:
+            except (port.LogFullError, port.LogUnavailableError) as error:
                 _log.warning("plan_waits", sink=self._settings.sink, error=str(error))
-                await asyncio.sleep(_FULL_RETRY_SECONDS)
+                await asyncio.sleep(_RETRY_SECONDS)
+            except port.PartitionLostError as error:
+                # The lane hears of it at its next poll, which ends this task; until then the rows count as under way.
+                _log.info("plan_lost", sink=self._settings.sink, error=str(error))
+                await asyncio.sleep(_LOST_SECONDS)
+                raise LostPartitionError(str(error)) from error
 
     # -- before anything new
 
@@ -210,9 +220,9 @@ class Planner:
         if book is None:
             raise LostPartitionError(f"partition {whole.partition} was revoked")
         if plan is not None:
-            return Ticket(self, dataclasses.replace(whole, start=plan.start, end=plan.end), book, resumed=True)
-        book.begin(whole.start, whole.end, self._settings.rows_revision)
-        return Ticket(self, whole, book, resumed=False)
+            return Ticket(self, dataclasses.replace(whole, start=plan.start, end=plan.end), book, plan, resumed=True)
+        plan = book.begin(whole.start, whole.end, self._settings.rows_revision)
+        return Ticket(self, whole, book, plan, resumed=False)
 
     def owns(self, partition: int, book: plans.Book) -> bool:
         """Whether the partition is still the one that `book` was opened with."""

@@ -75,6 +75,9 @@ class Book:
     def __getitem__(self, start: addresses.Position) -> Plan:
         return self._plans[self._place(start)]
 
+    def __contains__(self, start: addresses.Position) -> bool:
+        return start in self._numbers
+
     def begin(self, start: addresses.Position, end: addresses.Position, revision: str) -> Plan:
         """A new batch. Never called without room, and never for what is planned already."""
         plan = Plan(start=start, end=end, revision=revision)
@@ -93,14 +96,17 @@ class Book:
         self._put(dataclasses.replace(plan, cuts={**plan.cuts, table: cut}))
 
     def settle(self, start: addresses.Position) -> None:
-        """Each row of the batch at `start` has its outcome."""
-        self._put(dataclasses.replace(self[start], settled=True, cuts={}))
-        self._merge()
+        """Each row of the batch at `start` has its outcome. Nothing happens where it was forgotten before."""
+        if start in self:
+            self._put(dataclasses.replace(self[start], settled=True, cuts={}))
+            self._merge()
 
     def keep(self, revision: str) -> list[Plan]:
         """Give up what another revision has planned and not settled; what was given up."""
         foreign = [plan for plan in self._plans if not plan.settled and plan.revision != revision]
         self._plans = [plan for plan in self._plans if plan not in foreign]
+        for plan in foreign:
+            self._numbers.pop(plan.start, None)
         return foreign
 
     def forget(self, position: addresses.Position) -> None:

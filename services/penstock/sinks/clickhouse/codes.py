@@ -36,6 +36,7 @@ NAMES: Mapping[results.ResultClass, Mapping[int, str]] = {
         376: "CANNOT_PARSE_UUID",
         395: "FUNCTION_THROW_IF_VALUE_IS_NON_ZERO",
         407: "DECIMAL_OVERFLOW",
+        467: "CANNOT_PARSE_BOOL",
         469: "VIOLATED_CONSTRAINT",
         675: "CANNOT_PARSE_IPV4",
         676: "CANNOT_PARSE_IPV6",

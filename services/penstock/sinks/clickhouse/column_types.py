@@ -1,8 +1,9 @@
 """Penstock's types and ClickHouse's: which column a new table gets, and what an existing one takes without changing it.
 
 Pure. The server casts almost anything on insert and wraps or cuts off on the way, silently: 2^40 becomes 0 in an Int32.
-Here a pair of types is the same, lossless, or text that the server parses row by row; everything else is a mismatch that a
-person settles with a cast. A time is the exception: a column of seconds is asked for seconds.
+Here a pair of types is the same, lossless, or text that the server parses row by row and refuses where it can't; everything
+else is a mismatch that a person settles with a cast. Text that is no number becomes NULL in a Nullable column of numbers, so
+that is a mismatch too. A time is the exception: a column of seconds is asked for seconds.
 """
 
 from __future__ import annotations
@@ -22,10 +23,13 @@ _DECIMAL_DIGITS = {"Decimal32": 9, "Decimal64": 18, "Decimal128": 38, "Decimal25
 _TIMES = frozenset({"DateTime", "DateTime32", "DateTime64", "Date", "Date32"})
 _HIDDEN = frozenset({"Nullable", "LowCardinality", "SimpleAggregateFunction"})
 _WITHOUT_NULL = frozenset({"Array", "Map", "Nested"})
-_PARSED = frozenset(
-    {"String", "FixedString", "Enum8", "Enum16", "UUID", "IPv4", "IPv6", "JSON", "Object", "DateTime", "DateTime32"}
-)
-_PARSED_TOO = frozenset({"DateTime64", "Date", "Date32", "Bool"}) | _SIGNED.keys() | _UNSIGNED.keys() | _FLOAT_BITS.keys()
+_TEXTS = frozenset({"String", "Enum8", "Enum16", "JSON", "Object", "Bool"})
+"""What takes text, or refuses it with an error."""
+CHECKED = frozenset({"UUID", "FixedString"})
+"""Taken as NULL where they are Nullable and the text is none of theirs; `unfit` looks at it first."""
+_PARSED = frozenset({"IPv4", "IPv6", "Decimal", "Decimal32", "Decimal64", "Decimal128", "Decimal256"})
+_PARSED |= _TIMES | _SIGNED.keys() | _UNSIGNED.keys() | _FLOAT_BITS.keys()
+"""The same, and nothing looks at it: only without Nullable."""
 _WORD = re.compile(r"\s*(`(?:[^`\\]|\\.)*`|'(?:[^'\\]|\\.)*'|[^\s(),`']+|[(),])")
 
 
@@ -63,7 +67,7 @@ def parse(text: str) -> Type:
 def _read(words: list[str]) -> tuple[Type, list[str]]:
     label, name, rest = "", words[0], words[1:]
     if rest and rest[0] not in "(),":
-        label, name, rest = name.strip("`"), rest[0], rest[1:]
+        label, name, rest = _unquoted(name), rest[0], rest[1:]
     inner: list[Type] = []
     if rest and rest[0] == "(":
         rest = rest[1:]
@@ -75,6 +79,10 @@ def _read(words: list[str]) -> tuple[Type, list[str]]:
             rest = rest[1:] if rest[0] == "," else rest
         rest = rest[1:]
     return Type(name=name, inner=tuple(inner), label=label), rest
+
+
+def _unquoted(name: str) -> str:
+    return re.sub(r"\\(.)", r"\1", name[1:-1]) if name.startswith("`") else name
 
 
 def created(type_: pa.DataType, *, nullable: bool = True) -> str | None:
@@ -126,17 +134,18 @@ def quoted(name: str) -> str:
     return "`" + name.replace("\\", "\\\\").replace("`", "\\`") + "`"
 
 
-def accepts(column: Type, type_: pa.DataType) -> bool:
+def accepts(column: Type, type_: pa.DataType, *, nested: bool = False) -> bool:
     """Whether such values can go into the column; single ones may still be refused."""
     to = column.plain
     if to.name in {"Dynamic"}:
         return not pa.types.is_nested(type_)
     if _is_list(type_):
-        return to.name == "Array" and accepts(to.inner[0], type_.value_type)
+        return to.name == "Array" and accepts(to.inner[0], type_.value_type, nested=True)
     if pa.types.is_struct(type_):
         return to.name == "Tuple" and _accepts_members(to, type_)
     if _is_text(type_):
-        return to.name in _PARSED or to.name in _PARSED_TOO or to.name.startswith("Decimal")
+        checked = to.name in CHECKED and not (nested and column.nullable)
+        return to.name in _TEXTS or checked or (to.name in _PARSED and not column.nullable)
     if _is_bytes(type_):
         return to.name in {"String", "FixedString"}
     return _accepts_number(to, type_)
@@ -145,7 +154,7 @@ def accepts(column: Type, type_: pa.DataType) -> bool:
 def _accepts_members(to: Type, type_: pa.StructType) -> bool:
     members: Mapping[str, Type] = {one.label: one for one in to.inner}
     sent = {type_.field(at).name: type_.field(at).type for at in range(type_.num_fields)}
-    return members.keys() == sent.keys() and all(accepts(members[name], inner) for name, inner in sent.items())
+    return members.keys() == sent.keys() and all(accepts(members[name], inner, nested=True) for name, inner in sent.items())
 
 
 def _accepts_number(to: Type, type_: pa.DataType) -> bool:

@@ -1,7 +1,7 @@
 """Rows that the table surely can't hold, found by columns before anything is sent.
 
 Two reasons: what they hold is commonest among refusals and costs no search (NULL), or the server would not refuse it but
-land another value (a time outside of what the column's type can tell).
+land another value: a time outside of what the column's type can tell, or NULL for text that is no UUID.
 """
 
 from __future__ import annotations
@@ -18,6 +18,8 @@ from penstock.core import results
 from penstock.sinks.clickhouse import column_types
 
 _UTC = datetime.UTC
+_UUID = "^[0-9A-Fa-f]{8}(-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}$"
+_LONGEST_SHOWN = 60
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,6 +48,10 @@ def rows(table: pa.Table, columns: Mapping[str, column_types.Type]) -> list[resu
         if values.null_count and not column_types.takes_null(column):
             for row in _places(pc.is_null(values)):
                 found.setdefault(row, ("NULL", f'column "{name}" is {column.name} and takes no NULL'))
+        for row in _not_of_text(values, column):
+            found.setdefault(
+                row, ("CANNOT_PARSE_TEXT", f'column "{name}" is {column.plain.name}, the text is none: {_shown(values[row])}')
+            )
         for row in _out_of_span(values, column.plain):
             found.setdefault(row, ("OUT_OF_RANGE", f'column "{name}" is {column.plain.name}, which can\'t hold {values[row]}'))
     return [
@@ -54,15 +60,32 @@ def rows(table: pa.Table, columns: Mapping[str, column_types.Type]) -> list[resu
     ]
 
 
+def _not_of_text(values: pa.ChunkedArray, column: column_types.Type) -> Iterator[int]:
+    """Where a column that takes NULL would take one instead of the error."""
+    if not column.nullable or not pa.types.is_string(values.type) or column.plain.name not in column_types.CHECKED:
+        return iter(())
+    if column.plain.name == "UUID":
+        wrong = pc.invert(pc.match_substring_regex(values, _UUID))
+    else:
+        wrong = pc.greater(pc.binary_length(values), int(column.plain.inner[0].name))
+    return _places(pc.fill_null(wrong, False))
+
+
+def _shown(value: pa.Scalar) -> str:
+    text = str(value)
+    return text if len(text) <= _LONGEST_SHOWN else f"{text[:_LONGEST_SHOWN]}…"
+
+
 def _out_of_span(values: pa.ChunkedArray, column: column_types.Type) -> Iterator[int]:
     span = _span(column)
     if span is None or not (pa.types.is_timestamp(values.type) or pa.types.is_date(values.type)):
         return iter(())
-    first, end = _as(values.type, span.first), _as(values.type, span.end)
-    if first is None or end is None:
-        return iter(())
-    outside = pc.or_(pc.less(values, first), pc.greater_equal(values, end))
-    return _places(pc.fill_null(outside, False))
+    outside = pa.chunked_array([pa.array(np.zeros(len(values), dtype=bool))])
+    if (first := _as(values.type, span.first)) is not None:
+        outside = pc.or_(outside, pc.fill_null(pc.less(values, first), False))
+    if (end := _as(values.type, span.end)) is not None:
+        outside = pc.or_(outside, pc.fill_null(pc.greater_equal(values, end), False))
+    return _places(outside)
 
 
 def _span(column: column_types.Type) -> _Span | None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import time
 from collections.abc import Coroutine
 from typing import Any
 
@@ -22,6 +23,7 @@ from penstock.sinks.clickhouse import table as clickhouse_table
 # Of the time a write may take: the lane's own deadline comes after ours, so that it hears why.
 _SHARE_OF_TIME = 0.9
 _COMPRESSION_LEVEL = 1
+_KNOWN_SECONDS = 60.0
 _PREFERRED_ROWS = 100_000
 _PREFERRED_BYTES = 16 * 1024 * 1024
 
@@ -60,12 +62,12 @@ class ClickHouseWriter:
         self._seconds = timeout_seconds * _SHARE_OF_TIME
         self._failpoint = failpoint
         self._client: http_client.Client | None = None
-        self._tables: dict[str, clickhouse_table.Table] = {}
+        self._tables: dict[str, tuple[float, clickhouse_table.Table]] = {}
 
     async def describe(self, lane: str, table: str, schema: pa.Schema) -> delivery.Description:
         """See `SinkWriter`."""
         found = await clickhouse_table.prepared(self._opened(), self._server.database, table, schema, self._policy)
-        self._tables[table] = found
+        self._tables[table] = (time.monotonic(), found)
         identity, reason = found.identity()
         return delivery.Description(
             identity=identity,
@@ -103,12 +105,13 @@ class ClickHouseWriter:
             await self._client.close()
 
     async def _target(self, batch: delivery.SinkBatch) -> clickhouse_table.Table:
-        """What is known of the table; asked anew after it has refused something, and after a start without `describe`."""
-        if batch.table not in self._tables:
-            self._tables[batch.table] = await clickhouse_table.verified(
-                self._opened(), self._server.database, batch.table, batch.rows.schema
-            )
-        return self._tables[batch.table]
+        """What is known of the table; asked anew after it has refused something, and now and then: a column that was altered
+        may take values and change them."""
+        asked, known = self._tables.get(batch.table, (0.0, None))
+        if known is None or time.monotonic() - asked > _KNOWN_SECONDS:
+            known = await clickhouse_table.verified(self._opened(), self._server.database, batch.table, batch.rows.schema)
+            self._tables[batch.table] = (time.monotonic(), known)
+        return known
 
     async def _insert(self, target: clickhouse_table.Table, batch: delivery.SinkBatch, body: bytes) -> None:
         columns = ", ".join(map(column_types.quoted, batch.rows.column_names))
