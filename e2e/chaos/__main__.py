@@ -28,9 +28,10 @@ def main() -> int:
     print(f"seed {seed}: repeat with --seed {seed}", flush=True)
     folder = pathlib.Path(tempfile.mkdtemp(prefix="chaos-"))
     reports = _run(chosen, folder, seed, scale, deadline=time.monotonic() + told.minutes * 60.0)
-    page.summary(_ROOT / "build" / "chaos" / "summary.json", reports)
+    names = [fault.name for fault in (*faults.EACH, *sinks.EACH, *kills.together()[:1], *kills.each())]
+    entries = page.summarise(_ROOT / "build" / "chaos" / "summary.json", reports, _command(seed), names)
     if told.page:
-        page.write(_ROOT / "docs" / "reliability.md", reports, _command(seed), _LOAD)
+        page.write(_ROOT / "docs" / "reliability.md", entries, _LOAD)
     missing = len(chosen) - len(reports)
     if missing:
         print(f"{missing} faults did not happen within {told.minutes:g} minutes: " + ", ".join(f.name for f in chosen[-missing:]))

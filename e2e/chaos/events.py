@@ -59,7 +59,7 @@ spec:
       ordering: PerPartition
       duckDB: {path: store/orders.duckdb, table: orders}
       batching: {static: {rows: 60, lingerMilliseconds: 30}}
-      retry: {initialBackoffMilliseconds: 20, maxBackoffMilliseconds: 500, unclassifiedAttempts: 2}
+      retry: {initialBackoffMilliseconds: 20, maxBackoffMilliseconds: 500}
       circuitBreaker: {openSeconds: 1}
     - name: archive
       type: Files

@@ -131,10 +131,9 @@ def small_disk(path: pathlib.Path, mebibytes: int) -> Iterator[bool]:
 def _filled(path: pathlib.Path, leave_bytes: int) -> Iterator[None]:
     """Meanwhile a file leaves only so much room on the disk of `path`."""
     ballast = path / "ballast"
-    with ballast.open("wb") as file, contextlib.suppress(OSError):
+    with ballast.open("wb", buffering=0) as file, contextlib.suppress(OSError):
         while shutil.disk_usage(path).free > leave_bytes:
             file.write(bytes(min(_MIB, max(4096, shutil.disk_usage(path).free - leave_bytes))))
-            file.flush()
     try:
         yield
     finally:

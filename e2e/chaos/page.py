@@ -1,4 +1,7 @@
-"""The table in docs/reliability.md and build/chaos/summary.json, written by the run they tell of."""
+"""build/chaos/summary.json and the table in docs/reliability.md, written by the runs they tell of.
+
+A run replaces the entries of the faults that it did and keeps the others, each with the command and the seed it came from.
+"""
 
 from __future__ import annotations
 
@@ -7,57 +10,65 @@ import json
 import os
 import pathlib
 import platform
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from e2e.chaos import report
 
 BEGIN, END = "<!-- chaos: written by make chaos -->", "<!-- chaos: end -->"
+_COLUMNS = ("acknowledged", "lost", "duplicated", "unexpected", "wrongly_dead_lettered")
 _HEAD = (
-    "| fault | times | acknowledged | lost | duplicated | unexpected | wrongly dead-lettered | recovery, at most |\n"
-    "|---|---:|---:|---:|---:|---:|---:|---:|"
+    "| fault | times | acknowledged | lost | duplicated | unexpected | wrongly dead-lettered | recovery, at most | seed |\n"
+    "|---|---:|---:|---:|---:|---:|---:|---:|---:|"
 )
 
+Entry = Mapping[str, Any]
 
-def summary(path: pathlib.Path, reports: Sequence[report.Report]) -> None:
-    """One entry per fault."""
+
+def summarise(path: pathlib.Path, reports: Sequence[report.Report], command: str, order: Sequence[str]) -> list[Entry]:
+    """One entry per fault in the file, in this order of names; the entries."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    told = {"faults": [one.summary() for one in reports], "machine": machine(), "at": now()}
+    known: dict[str, Entry] = {}
+    if path.exists():
+        known = {one["name"]: one for one in json.loads(path.read_text())["faults"]}
+    known |= {one.name: one.summary(command, _now()) for one in reports}
+    entries = [known[name] for name in order if name in known]
+    told = {"faults": entries, "machine": _machine()}
     path.write_text(json.dumps(told, indent=2, ensure_ascii=False) + "\n")
+    return entries
 
 
-def machine() -> str:
-    """What it ran on."""
+def _machine() -> str:
     cores = os.cpu_count()
     return (
         f"{cores} cores, {platform.machine()}, Linux {platform.release().partition('-')[0]}, Python {platform.python_version()}"
     )
 
 
-def now() -> str:
+def _now() -> str:
     return datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d %H:%M UTC")
 
 
-def write(page: pathlib.Path, reports: Sequence[report.Report], command: str, load: str) -> None:
+def write(page: pathlib.Path, entries: Sequence[Entry], load: str) -> None:
     """Replace what stands between the markers. Raises ValueError for a page without them."""
     text = page.read_text()
     before, begin, rest = text.partition(BEGIN)
     _, end, after = rest.partition(END)
     if not (begin and end):
         raise ValueError(f"{page} has no place for the table: it needs {BEGIN} and {END}")
-    page.write_text(f"{before}{BEGIN}\n{table(reports, command, load)}{END}{after}")
+    page.write_text(f"{before}{BEGIN}\n{table(entries, load)}{END}{after}")
 
 
-def table(reports: Sequence[report.Report], command: str, load: str) -> str:
+def table(entries: Sequence[Entry], load: str) -> str:
     """Where it ran, how, and one line per fault."""
-    lines = [f"`{command}`, {now()}, on {machine()}; {load}.", "", _HEAD, *map(_line, reports), ""]
-    told = [f"- *{one.name}*: {one.how}" for one in reports if one.how]
-    return "\n".join([*lines, *told, ""])
+    runs = dict.fromkeys((one["command"], one["at"].partition(" ")[0]) for one in entries)
+    told = [f"- `{command}`, {day}" for command, day in runs]
+    how = [f"- *{one['name']}*: {one['how']}" for one in entries if one["how"]]
+    lines = [f"On {_machine()}, with other work beside it; {load}.", "", *told, "", _HEAD, *map(_line, entries), "", *how, ""]
+    return "\n".join(lines)
 
 
-def _line(one: report.Report) -> str:
-    of = one.verdict
-    if of is None:
-        return f"| {one.name} | {one.times} | not judged: see build/chaos/summary.json | | | | | |"
-    counts = (of.acknowledged, of.lost, of.duplicated, of.unexpected, of.wrongly_dead_lettered)
-    cells = " | ".join(f"{count:,}" for count in counts)
-    return f"| {one.name}{'' if one.good else ' **(failed)**'} | {one.times} | {cells} | {one.recovery_seconds:.1f} s |"
+def _line(one: Entry) -> str:
+    name = one["name"] if one["good"] else f"{one['name']} **(failed)**"
+    counts = " | ".join(f"{one[column]:,}" if column in one else "?" for column in _COLUMNS)
+    return f"| {name} | {one['times']} | {counts} | {one['recovery_seconds']:.1f} s | {one['seeds'][0]} |"

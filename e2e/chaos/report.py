@@ -33,7 +33,8 @@ class Report:
         judged = self.verdict is not None and self.verdict.good and self.verdict.acknowledged > 0
         return judged and not self.error and self.recovery_seconds < LIMIT_SECONDS
 
-    def summary(self) -> dict[str, Any]:
+    def summary(self, command: str, at: str) -> dict[str, Any]:
+        """One entry; `command` and `at` say by what and when it was made."""
         told = dataclasses.asdict(self.verdict) if self.verdict else {}
         return {
             "name": self.name,
@@ -45,4 +46,6 @@ class Report:
             "how": self.how,
             "error": self.error,
             "good": self.good,
+            "command": command,
+            "at": at,
         }

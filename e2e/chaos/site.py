@@ -153,10 +153,11 @@ class Site:
     # -- landing
 
     def landed(self) -> dict[str, int] | None:
-        """Rows and letters by sink so far, None while nothing answers."""
+        """Rows and letters by sink so far, None while nothing answers. Raises StuckError for a lane that is halted."""
         status = self.pipeline.status()
-        if status is None or any(lane.state in ("Starting", "Halted") for lane in status.lanes):
+        if status is None or any(lane.state == "Starting" for lane in status.lanes):
             return None
+        _refuse_halted(status)
         return {lane.sink: lane.ledger.rows_written + lane.ledger.rows_dead_lettered for lane in status.lanes}
 
     def recovered(self, since: float, limit_seconds: float = PATIENCE_SECONDS) -> float:
@@ -182,8 +183,7 @@ class Site:
             status = self.pipeline.status()
             if status is None:
                 return None
-            if halted := [lane for lane in status.lanes if lane.state == "Halted"]:
-                raise StuckError(f"halted: {halted[0].message}")
+            _refuse_halted(status)
             return status if all(background.is_idle(lane) for lane in status.lanes) else None
 
         return self.until(look)
@@ -216,6 +216,13 @@ class Site:
         }
         return seen | ({events.HOOK: self._hook()} if self._hook else {})
 
+    def so_far(self) -> verdict.Verdict:
+        """What the samples alone say, of a fault that could not be brought to its end."""
+        for client in self._clients:
+            client.stop(0.0)
+        sent = history.events(history.read(self.path.glob("client-*.jsonl")))
+        return verdict.judge(sent, {}, [], None, self.samples)
+
     def judge(self) -> verdict.Verdict:
         """After the load: wait until everything has its outcome, end the process, and compare."""
         self.unload()
@@ -232,6 +239,12 @@ class Site:
             {lane.sink: _ledger(lane) for lane in status.lanes} if self.checks_ledger else None,
             self.samples,
         )
+
+
+def _refuse_halted(status: control_pb2.StatusResponse) -> None:
+    for lane in status.lanes:
+        if lane.state == "Halted":
+            raise StuckError(f"lane {lane.sink} is halted: {lane.message}")
 
 
 def _ledger(lane: control_pb2.LaneStatus) -> found.Ledger:

@@ -36,6 +36,7 @@ class Stage:
         self.times = 0
         self.how = ""
         self.recoveries: list[float] = []
+        self.so_far: verdict.Verdict | None = None
 
     @contextlib.contextmanager
     def site(self, *, text: str | None = None, told: hook.Hook | None = None, hook_refuses: float = 0.0) -> Iterator[site.Site]:
@@ -47,6 +48,9 @@ class Stage:
             made.create_table()
             try:
                 yield made
+            except Exception:
+                self.so_far = made.so_far()
+                raise
             finally:
                 self.recoveries += made.recoveries
 
@@ -78,7 +82,7 @@ def happen(fault: Fault, nursery: processes.Nursery, folder: pathlib.Path, seed:
         seed=seed,
         times=stage.times,
         seconds=time.monotonic() - began,
-        verdict=judged,
+        verdict=judged or stage.so_far,
         recoveries=tuple(stage.recoveries),
         how=stage.how,
         error=error,
