@@ -40,21 +40,40 @@ def _fuzzed(*inputs: st.SearchStrategy[Any]) -> Callable[[_Body], _Body]:
     return note
 
 
-def run(name: str, settings: hypothesis.settings, seed: int = 0) -> int:
-    """Run one target; how many inputs it was given. Raises whatever fails."""
-    body, inputs = TARGETS[name]
-    tried = 0
+class Tried:
+    """How many inputs a target was given."""
 
-    # Findings are filed under the source of what is run, and this has that of the body.
+    def __init__(self) -> None:
+        self.inputs = 0
+
+
+def run(
+    name: str,
+    settings: hypothesis.settings,
+    *,
+    tried: Tried | None = None,
+    until: Callable[[], bool] = lambda: False,
+) -> None:
+    """Run one target. Raises whatever fails. Once `until` says so, further inputs pass unseen unless one has failed."""
+    body, inputs = TARGETS[name]
+    counts, failed = tried or Tried(), False
+
     @functools.wraps(body)
     def counted(*given: Any, **named: Any) -> None:
-        nonlocal tried
-        tried += 1
-        body(*given, **named)
+        nonlocal failed
+        if until() and not failed:
+            return
+        counts.inputs += 1
+        try:
+            body(*given, **named)
+        except Exception:
+            failed = True
+            raise
 
     wrapped = settings(hypothesis.given(*inputs)(counted))
-    (hypothesis.seed(seed)(wrapped) if seed else wrapped)()
-    return tried
+    # Else what was found is filed under the source of the target, and is forgotten when that is edited.
+    wrapped._hypothesis_internal_database_key = name.encode()  # type: ignore[attr-defined]
+    wrapped()
 
 
 _Types = schema.FieldType

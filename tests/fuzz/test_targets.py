@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import pathlib
 import unittest
 
 import hypothesis
 import pytest
 from hypothesis import database
+from hypothesis import strategies as st
 from tests.fuzz import __main__ as long_run
 from tests.fuzz import targets
 
@@ -30,6 +32,25 @@ def test_a_fuzzer_finds_nothing(name: str) -> None:
 @pytest.mark.parametrize("name", targets.TARGETS)
 def test_what_was_found_before_is_mended(name: str) -> None:
     """Catches a fault that a longer run has found and that is there again."""
+    _again(name)
+
+
+def test_what_a_long_run_finds_is_kept_and_run_again(monkeypatch, tmp_path: pathlib.Path, capsys) -> None:
+    """Catches a long run that ends without its report, and findings that no later run knows of."""
+    monkeypatch.setattr(long_run, "FINDINGS", tmp_path)
+    monkeypatch.setitem(targets.TARGETS, "planted", (_planted, (st.integers(),)))
+    assert long_run.fuzz(["planted"], 0.5, seed=3) == 1
+    assert "seed 3" in (said := capsys.readouterr().out)
+    assert "found: planted" in said
+    with pytest.raises(AssertionError):
+        _again("planted")
+
+
+def _planted(number: int) -> None:
+    assert number < 1_000
+
+
+def _again(name: str) -> None:
     again = hypothesis.settings(
         phases=[hypothesis.Phase.reuse],
         database=database.DirectoryBasedExampleDatabase(long_run.FINDINGS),

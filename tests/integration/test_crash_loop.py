@@ -57,7 +57,7 @@ def test_an_event_that_kills_the_process_is_dead_lettered_and_its_neighbours_lan
             ends.append(_died_or_idle(run))
         assert ends == ["died", "died", "died", "idle"], run.pipeline.log_tail()
         lane = _lane(run)
-        assert (lane.dead_letters, lane.ledger.events_dead_lettered) == (1, 1)
+        assert (lane.dead_letters_written, lane.ledger.events_dead_lettered) == (1, 1)
         assert (lane.ledger.unexplained, lane.ledger.events_lost) == (0, 0)
         landed = run.landed("SELECT id FROM orders ORDER BY id")
         assert landed == [(one,) for one in sorted(f"e{number}" for number in [0, 1, 2, 3, 4, 10, 11, 13])]
@@ -79,5 +79,5 @@ def test_three_quick_kills_from_outside_make_no_dead_letter(tmp_path: pathlib.Pa
         run.start()
         run.settled()
         lane = _lane(run)
-        assert (lane.dead_letters, lane.ledger.unexplained, lane.ledger.events_lost) == (0, 0, 0)
+        assert (lane.dead_letters_written, lane.ledger.unexplained, lane.ledger.events_lost) == (0, 0, 0)
         assert run.landed("SELECT count(DISTINCT id), count(*) FROM orders") == [(40, 40)]

@@ -42,6 +42,11 @@ def dlq(run: running.Running, *arguments: str) -> running.Said:
     return run.command("dlq", *arguments, "--data", str(run.pipeline.data.path))
 
 
+def counted(run: running.Running) -> tuple[int, int, int, int, dict[str, int]]:
+    told = run.settled().lanes[0].dead_letters
+    return told.outstanding, told.replayed, told.discarded, told.expired, dict(told.by_category)
+
+
 def bad_rows(run: running.Running) -> list[tuple[str, int]]:
     return run.landed("SELECT id, item FROM orders WHERE id LIKE 'bad%' ORDER BY ALL")
 
@@ -69,6 +74,28 @@ def test_mended_rows_are_put_back_once(failed):
     samples = failed.metrics()
     assert samples['penstock_lane_replays_total{namespace="shop",outcome="rows_landed",pipeline="orders",sink="warehouse"}'] == 12
     assert len(failed.landed()) == 20
+
+
+def test_the_status_says_what_waits_also_after_kill_9(failed):
+    """Catches counts that are lost or count twice with the process, and a status that goes on showing what was put back."""
+    assert counted(failed) == (12, 0, 0, 0, {"TransformFailed": 12})
+    failed.pipeline.kill()
+    failed.start()
+    assert counted(failed) == (12, 0, 0, 0, {"TransformFailed": 12})
+    assert dlq(failed, "replay").code == 0
+    assert counted(failed) == (0, 12, 0, 0, {})
+    failed.pipeline.kill()
+    failed.start()
+    assert counted(failed) == (0, 12, 0, 0, {})
+    running.until(
+        lambda: (
+            failed.metrics().get(
+                'penstock_dead_letters_outstanding{category="TransformFailed",namespace="shop",pipeline="orders",sink="warehouse"}'
+            )
+            == 0
+            or None
+        )
+    )
 
 
 def test_only_what_is_meant_is_put_back_or_given_up(failed):

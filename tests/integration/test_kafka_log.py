@@ -151,7 +151,12 @@ async def test_a_log_made_again_has_another_id(log, settings):
     """Catches an id made of the name: offsets begin again, and landed ranges would be taken for those of before."""
     client = admin.AIOKafkaAdminClient(bootstrap_servers=settings.bootstrap)
     await client.start()
-    await client.delete_topics([topics.topic_name(settings.prefix, port.EVENTS)])
+    name = topics.topic_name(settings.prefix, port.EVENTS)
+    await client.delete_topics([name])
+    for _ in range(int(LONG_SECONDS / 0.05)):
+        if name not in await client.list_topics():
+            break
+        await asyncio.sleep(0.05)
     await client.close()
     again = await front.KafkaLog.open(settings)
     assert again.log_id != log.log_id

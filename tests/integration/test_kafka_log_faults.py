@@ -39,8 +39,8 @@ async def running_again(broker) -> AsyncIterator[None]:
         yield
     finally:
         broker.resume()
-        await asyncio.to_thread(broker.stop)
-        await asyncio.to_thread(broker.start)
+        if not broker.running:
+            await asyncio.to_thread(broker.start)
 
 
 async def append_until_known(log: port.EventLog, sequence: int) -> None:
@@ -91,12 +91,11 @@ async def test_an_append_ends_in_bounded_time_while_the_broker_is_away_and_its_r
     """Catches an append that waits for ever, and a re-send that forgets that its first try may have landed."""
     await log.append(port.EVENTS, 0, record(0))
     async with running_again(kafka_server.broker):
-        await asyncio.to_thread(kafka_server.broker.kill)
+        await asyncio.to_thread(kafka_server.broker.stop)
         async with asyncio.timeout(LONG_SECONDS):
-            with pytest.raises(port.LogError, match="Kafka"):
-                await log.append(port.EVENTS, 0, record(1))
-            with pytest.raises(port.LogError, match="Kafka"):
-                await log.bounds(port.EVENTS, 0)
+            asked = log.append(port.EVENTS, 0, record(1)), log.bounds(port.EVENTS, 0)
+            answers = await asyncio.gather(*asked, return_exceptions=True)
+    assert [(type(answer), "Kafka" in str(answer)) for answer in answers] == [(port.LogUnavailableError, True)] * 2
     await append_until_known(log, 1)
     found = await log.read(port.EVENTS, 0, 0, max_bytes=1 << 20)
     assert [item.sequence for item in found] == [0, 1]
@@ -152,7 +151,8 @@ async def test_a_member_that_falls_silent_is_replaced(log):
     member = Member()
     subscription = await log.subscribe(port.EVENTS, "lane", member)
     await subscription.poll(max_bytes=100, timeout_seconds=0.0)
-    subscription._consumer.getmany = silent
+    await asyncio.wait({subscription._member.work})
+    subscription._member._consumer.getmany = silent
     await log.append(port.EVENTS, 0, record(0))
     [found] = await subscription.poll(max_bytes=100, timeout_seconds=LONG_SECONDS)
     assert (found.sequence, member.lost, member.owned) == (0, [0], {0})

@@ -14,9 +14,10 @@ from tests.integration import lane_run
 
 from penstock.batcher import prepare
 from penstock.core import blocks as blocks_format
-from penstock.core import parse, results
+from penstock.core import delivery, parse, results, selection
 from penstock.core.state import snapshot
 from penstock.log import port
+from penstock.replay import job, survey
 
 STATE = {
     "key": ["user"],
@@ -40,8 +41,9 @@ Block = Sequence[dict[str, Any]]
 Row = tuple[Any, ...]
 
 
-def text(*, state: Any = None, deduplicate: Any = None, **transform: Any) -> str:
+def text(*, state: Any = None, deduplicate: Any = None, deadLetters: Any = None, **transform: Any) -> str:  # noqa: N803
     described = {"schema": {"fields": FIELDS}, "source": {"ingest": {"partitionBy": ["user"]}}}
+    described |= {"deadLetters": deadLetters} if deadLetters else {}
     described |= {"deduplicate": {"key": ["user", "id"]} if deduplicate is None else deduplicate}
     return lane_run.pipeline(**described, transform={"state": state or STATE, "select": SELECT} | transform)
 
@@ -280,8 +282,40 @@ async def test_duplicates_are_told_as_then_when_the_window_was_changed_since(tmp
         assert await none.rows("SELECT before FROM after ORDER BY ALL") == [(1,), (2,)]
 
 
-async def test_a_replayed_letter_has_no_state(tmp_path: pathlib.Path) -> None:
-    """Catches a replay that takes a key's state of today for that of its place, or counts the event a second time."""
+@pytest.mark.parametrize("dialect", ["Penstock", "Connect"])
+async def test_a_replayed_letter_sees_what_the_event_saw(tmp_path: pathlib.Path, dialect: str) -> None:
+    """Catches a replay that takes a key's state of today for that of its place, counts the event a second time, or knows none;
+    a second letter that forgets it, and what a transform refuses told apart from what a store does."""
+    failing = [*SELECT[:1], {"name": "before", "value": "CASE WHEN kind = 'bad' THEN CAST(kind AS BIGINT) ELSE before END"}]
+    run = lane_run.LaneRun(tmp_path, text(select=[*failing, *SELECT[2:]], deadLetters={"dialect": dialect}))
+    kinds = ["a", "b", "bad", "c", "d"]
+    async with run.opened():
+        run.store.plan.append(_refuse_e3)
+        for stretch in ((0, 1), (2, 3, 4)):
+            await run.append(*({"id": f"e{at}", "user": "u", "num": 10, "kind": kinds[at]} for at in stretch))
+        async with run.lane() as lane:
+            await lane_run.drained(lane)
+        assert [row[0] for row in await run.rows(SQL)] == ["e0", "e1", "e4"]
+    mended = lane_run.LaneRun(tmp_path, text())
+    async with mended.opened(), mended.lane() as lane:
+        order = survey.Order(filters=selection.Filters(), lanes=frozenset({mended.settings.lane}))
+        for plan, landed in ((_refuse_e3, 1), (lambda _: None, 1)):
+            mended.store.plan.append(plan)
+            seen = [one async for one in job.Jobs(mended.log).replay(order)]
+            assert seen[-1].landed == landed
+        await lane_run.drained(lane)
+        previous = [None, *kinds]
+        assert await mended.rows(SQL) == [(f"e{at}", at, 10 * at, previous[at]) for at in range(5)]
+
+
+def _refuse_e3(batch: delivery.SinkBatch) -> delivery.WriteResult | None:
+    found = [at for at, id_ in enumerate(batch.rows.column("id").to_pylist()) if id_ == "e3"]
+    rejected = [results.RejectedRow(row=at, result_class=results.ResultClass.DATA, code="NO", message="no") for at in found]
+    return delivery.WriteResult(rejected=rejected) if rejected else None
+
+
+def test_a_letter_that_was_written_without_state_has_none(tmp_path: pathlib.Path) -> None:
+    """Catches an older letter that halts its lane, or is given the state of today."""
     run = lane_run.LaneRun(tmp_path, text())
     preparer = prepare.Preparer(run.settings, "log")
     parsed = parse.EventParser(run.settings.event_schema, 1 << 20).parse([b'{"id":"e","user":"u"}'])
@@ -289,7 +323,7 @@ async def test_a_replayed_letter_has_no_state(tmp_path: pathlib.Path) -> None:
     for name, kind in ((blocks_format.ORIGINAL, pa.binary()), (blocks_format.RECEIVED_AT, pa.timestamp("us", tz="UTC"))):
         if name not in batch.schema.names:
             batch = batch.append_column(pa.field(name, kind), pa.nulls(1, kind))
-    wanted = preparer.wanted(batch).to_pylist()[0]
+    wanted = preparer.wanted(batch, [b""]).to_pylist()[0]
     assert {name: wanted[name] for name in wanted if name.startswith("_state_")} == {
         "_state_before": None,
         "_state_spent": None,

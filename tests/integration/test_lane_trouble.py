@@ -275,3 +275,31 @@ async def test_a_log_put_back_from_a_copy_halts_the_lane_before_new_events_pass_
     async with run.opened(), run.lane() as lane:
         await lane_run.drained(lane)
         assert await run.rows() == sorted(_wanted(0, 3) + _wanted(10, 3) + _wanted(20, 3))
+
+
+async def test_a_block_without_rows_that_finished_by_itself_is_no_sign_of_a_log_put_back(tmp_path):
+    """Catches a lane that halts for nothing: the watermark sent with one batch covers a rowless block of the next."""
+    told = lane_run.pipeline(deduplicate={"key": ["id"]}, log={"type": "Embedded", "embedded": {"partitions": 2}})
+    run = lane_run.LaneRun(tmp_path, told)
+    down = False
+    async with run.opened(), run.lane() as lane:
+        run.store.always = lambda batch: lane_run.fail(results.ResultClass.OUTAGE)(batch) if down else None
+        await lane_run.until(lambda: lane._reader.assigned)
+        await run.append(*_events(0, 1))
+        await lane_run.until(lambda: lane.accounts.commits()[0][0] == 1)
+        down = True
+        run._producer, run._sequence = "other", 0
+        await run.append(*_events(1, 1), partition=1)
+        await lane_run.until(lambda: len(run.store.batches) > 1)
+        lane._reader.pause()
+        # The poll that is under way takes this one; the two after it are then read together.
+        await run.append(*_events(2, 1), partition=1)
+        run._producer, run._sequence = "test", 1
+        await lane_run.until(lambda: lane.dispatcher.open_rows == 1)
+        await run.append(*_events(0, 1))
+        await run.append(*_events(3, 1))
+        lane._reader.resume()
+        await lane_run.until(lambda: lane.dispatcher.open_rows == 2)
+        down = False
+        await lane_run.drained(lane)
+        assert await run.rows() == sorted(_wanted(0, 4))

@@ -8,7 +8,7 @@ from tests.integration import lane_run, test_replay
 from penstock.api import load
 from penstock.core import markers, selection
 from penstock.log import port
-from penstock.machine import renames, replays
+from penstock.machine import directory, renames, replays, secrets, service
 from penstock.replay import book, watch
 
 _EVENTS = 60
@@ -54,6 +54,25 @@ async def test_a_lane_that_does_not_move_is_no_failure(tmp_path):
         told = {"events_per_second": 20, "wait_seconds": 0.2, "suspend": watch.SuspendOnFailure()}
         done = await test_replay.replayed(run, **told)
         assert (done.suspended, done.published, done.under_way) == ("", _EVENTS, _EVENTS)
+
+
+async def test_a_sink_is_not_renamed_in_the_middle_of_a_replay(tmp_path):
+    """Catches letters that are being replayed for ever, by a lane that is called otherwise since."""
+    data, pipeline = directory.DataDirectory(tmp_path), load.load_one(lane_run.PIPELINE)
+
+    async def drained() -> bool:
+        return await service.is_drained(pipeline, data, secrets.SecretStore(data.secrets_path, {}, []))
+
+    async with lane_run.LaneRun(tmp_path).opened() as run:
+        await test_replay.refused(run)
+        assert await drained()
+        await test_replay.replayed(run, wait_seconds=0.0)
+        assert set((await test_replay.states(run)).values()) == {"Replaying"}
+        assert not await drained()
+        async with run.lane() as lane:
+            await lane_run.drained(lane)
+        assert set((await test_replay.states(run)).values()) == {"Landed"}
+        assert await drained()
 
 
 async def test_letters_of_a_renamed_sink_go_back_under_its_new_name(tmp_path):

@@ -21,11 +21,13 @@ from tests.integration import running
 from penstock.api import load
 from penstock.log import port
 from penstock.log.embedded import front as embedded
-from penstock.machine import directory, service
+from penstock.machine import directory, secrets, service
+from penstock.machine.parts import upkeep
 from penstock.v1 import ingest_pb2
 
 EVENTS_METRIC = 'penstock_lane_events_total{{namespace="shop",outcome="{}",pipeline="orders",sink="{}"}}'
 ROWS_METRIC = 'penstock_lane_rows_total{{namespace="shop",outcome="{}",pipeline="orders",sink="{}"}}'
+_NO_SECRETS = secrets.SecretStore(pathlib.Path("secrets"), {}, ())
 SLOW_BATCHES = {"static": {"rows": 5000, "lingerMilliseconds": 60_000}, "limits": {"lingerMilliseconds": 60_000}}
 
 
@@ -353,7 +355,7 @@ def test_five_starts_in_one_process_leave_nothing_open(tmp_path: pathlib.Path, m
     where = directory.DataDirectory(tmp_path / "data")
 
     async def once() -> tuple[int, int, set[str]]:
-        machine = service.Machine(pipeline, where, addresses, {})
+        machine = service.Machine(pipeline, service.everything(pipeline, where), addresses, _NO_SECRETS, where)
         await machine.start()
         await machine.status()
         assert await machine.drain(10.0)
@@ -376,7 +378,7 @@ def test_five_starts_in_one_process_leave_nothing_open(tmp_path: pathlib.Path, m
 async def test_a_chore_that_fails_is_done_again(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Catches a task that ends unnoticed at its first failure: gauges that stand still, a log that is never trimmed."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(service, "_REPORT_SECONDS", 0.001)
+    monkeypatch.setattr(upkeep, "REPORT_SECONDS", 0.001)
     asked = asyncio.Event()
     answers = itertools.chain([port.LogError("not now")] * 5, itertools.repeat(7))
 
@@ -389,7 +391,8 @@ async def test_a_chore_that_fails_is_done_again(tmp_path: pathlib.Path, monkeypa
 
     monkeypatch.setattr(embedded.EmbeddedLog, "size_bytes", size_bytes)
     addresses = service.Addresses(grpc="127.0.0.1:0", http="127.0.0.1:0", metrics="127.0.0.1:0")
-    machine = service.Machine(load.load_one(running.PIPELINE), directory.DataDirectory(tmp_path / "data"), addresses, {})
+    pipeline, where = load.load_one(running.PIPELINE), directory.DataDirectory(tmp_path / "data")
+    machine = service.Machine(pipeline, service.everything(pipeline, where), addresses, _NO_SECRETS, where)
     await machine.start()
     async with asyncio.timeout(running.PATIENCE_SECONDS):
         await asked.wait()

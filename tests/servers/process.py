@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import concurrent.futures
 import ctypes
+import os
 import pathlib
 import pwd
 import signal
@@ -62,6 +63,10 @@ class Process:
         self._end_with = end_with
         self._child: subprocess.Popen[bytes] | None = None
 
+    @property
+    def running(self) -> bool:
+        return self._child is not None and self._child.poll() is None
+
     def start(self) -> None:
         """Return when it is ready. Raises ServerError after a minute, or when it ends before."""
         self._child = _STARTER.submit(self._spawn).result()
@@ -108,8 +113,10 @@ class Process:
             self._child.wait()
 
     def suspend(self) -> None:
-        """It keeps its connections and answers nothing, until `resume`."""
+        """It keeps its connections and answers nothing, until `resume`. Returns when its last thread has stopped."""
         self._signal(signal.SIGSTOP)
+        if self._child and self.running:
+            os.waitid(os.P_PID, self._child.pid, os.WSTOPPED | os.WEXITED | os.WNOWAIT)
 
     def resume(self) -> None:
         self._signal(signal.SIGCONT)

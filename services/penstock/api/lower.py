@@ -13,7 +13,7 @@ from penstock.api.model import base, log, pipeline, sinks, source
 from penstock.api.model import batching as batching_models
 from penstock.api.model import schema as schema_models
 from penstock.api.model import transform as transform_models
-from penstock.core import schema
+from penstock.core import delivery, schema
 from penstock.core.state import spec as state_spec
 from penstock.core.transform import spec
 
@@ -53,7 +53,8 @@ def batching(sink: sinks.Sink) -> ResolvedBatching:
     latency = chosen.objective.latency_milliseconds or usual.latency_milliseconds
     limits = _limits(chosen.limits, usual, latency)
     static = chosen.static
-    start_linger = static.linger_milliseconds or latency * defaults.LINGER_START_PERCENT // 100
+    told = static.linger_milliseconds or (sink.kafka.linger_milliseconds if sink.kafka else None)
+    start_linger = told or latency * defaults.LINGER_START_PERCENT // 100
     return ResolvedBatching(
         mode=chosen.mode,
         objective_seconds=latency / 1000,
@@ -102,6 +103,12 @@ def ordering(sink: sinks.Sink) -> str:
     """`PerPartition` where a later batch must not overtake."""
     keeps_order = sink.type == "Kafka" or (sink.postgres is not None and sink.postgres.write == "Upsert")
     return sink.ordering or ("PerPartition" if keeps_order else "None")
+
+
+def keeps_latest(sink: sinks.Sink) -> bool:
+    """Whether the place in the log says which of two rows with one key is the later one."""
+    chosen = sink.postgres
+    return chosen is not None and chosen.write == "Upsert" and chosen.version_column is None
 
 
 def ingest(described: pipeline.BatchPipeline) -> source.Ingest:
@@ -216,7 +223,7 @@ def _state_value(one: transform_models.StateValue, fields: dict[str, Any]) -> st
 def _select(described: pipeline.BatchPipeline, sink: sinks.Sink, at: str) -> tuple[spec.Output, ...] | None:
     """The selected columns and, for Files, the partition columns with a value of their own."""
     chosen = described.spec.transform.select
-    extra = _partition_columns(sink, at)
+    extra = (*_partition_columns(sink, at), *_record_columns(sink, at))
     if chosen is not None:
         return (*_outputs(described), *extra)
     if not extra:
@@ -257,6 +264,20 @@ def _partition_columns(sink: sinks.Sink, at: str) -> tuple[spec.Output, ...]:
         )
         for index, one in enumerate(partition)
         if one.value
+    )
+
+
+def _record_columns(sink: sinks.Sink, at: str) -> tuple[spec.Output, ...]:
+    """What a Kafka sink needs of each row beside its value."""
+    told = sink.kafka
+    if told is None:
+        return ()
+    wanted = [(delivery.KEY_COLUMN, told.key, "key"), (delivery.TOMBSTONE_COLUMN, told.tombstone, "tombstone")]
+    wanted += [(delivery.header_column(index), one.value, f"headers[{index}].value") for index, one in enumerate(told.headers)]
+    return tuple(
+        spec.Output(name=name, value=spec.Expression(name=member, sql=sql, path=f"{at}.kafka.{member}"), derived=True)
+        for name, sql, member in wanted
+        if sql
     )
 
 

@@ -12,14 +12,18 @@ from typing import Any
 from penstock.api.model import base, log, pipeline, sinks, stores
 from penstock.core import errors
 
-_LOG_REMEDY = "Start with --log embedded to use a log on this machine instead."
-_SINKS_HERE = ("ClickHouse", "DuckDB", "Files", "HTTP")
+_SINKS_HERE = ("ClickHouse", "DuckDB", "Files", "HTTP", "Kafka", "Postgres")
 
 
 def one_machine_problems(described: pipeline.BatchPipeline) -> list[errors.Problem]:
     """Why the pipeline, after `apply_overrides`, can't run on one machine; empty where it can."""
-    found = (_source_problems, _log_problems, _sink_problems)
+    found = (_source_problems, _sink_problems)
     return [problem for problems in found for problem in problems(described)]
+
+
+def process_problems(described: pipeline.BatchPipeline) -> list[errors.Problem]:
+    """Why the pipeline can't run as several processes; empty where it can."""
+    return [*one_machine_problems(described), *_log_problems(described)]
 
 
 def unmet_fields(described: pipeline.BatchPipeline) -> list[str]:
@@ -79,10 +83,11 @@ def _source_problems(described: pipeline.BatchPipeline) -> Iterator[errors.Probl
 
 
 def _log_problems(described: pipeline.BatchPipeline) -> Iterator[errors.Problem]:
-    chosen = described.spec.log
-    if chosen is not None and chosen.type == "Kafka":
-        message = "needs a cluster; one machine has a log of its own"
-        yield errors.Problem(field="spec.log.type", value="Kafka", message=message, remedy=_LOG_REMEDY)
+    chosen = described.spec.log.type if described.spec.log else None
+    if chosen != "Kafka":
+        message = "can be open in one process only"
+        remedy = "Use log type Kafka, or `penstock run`, which has everything in one process."
+        yield errors.Problem(field="spec.log.type", value=chosen or "", message=message, remedy=remedy)
 
 
 def _sink_problems(described: pipeline.BatchPipeline) -> Iterator[errors.Problem]:

@@ -223,6 +223,20 @@ _SINKS: Final = (
     _ordered("spec.sinks[].replicas", "min", "max"),
     _member("spec.sinks[].files.authentication", "AccessKey", "secretRef"),
     Rule(
+        path="spec.sinks[].kafka",
+        cel="!has(self.tombstone) || has(self.key)",
+        message="needs a key: a record without a value deletes its key",
+        remedy="Set key, or remove tombstone.",
+        field=".tombstone",
+    ),
+    Rule(
+        path="spec.sinks[].kafka",
+        cel="!self.headers.exists(h, h.name == 'penstock-event-id')",
+        message="has penstock-event-id, which every record has already",
+        remedy="Give the header another name.",
+        field=".headers",
+    ),
+    Rule(
         path="spec.sinks[].postgres",
         cel="(self.write == 'Upsert') == has(self.key)",
         message="must be set when write is Upsert, and only then",

@@ -211,11 +211,15 @@ class LaneAccounts:
         self._partitions: dict[int, PartitionAccounts] = {}
         self._known: dict[int, set[addresses.Position]] = {}
         self._log_ends: dict[int, int | None] = {}
-        self.inherited = ledger.Counts()
-        """What earlier processes had counted when this one took over."""
+        self._inherited: dict[int, ledger.Counts] = {}
+        self._released = ledger.Counts()
 
     def __getitem__(self, partition: int) -> PartitionAccounts:
         return self._partitions[partition]
+
+    def get(self, partition: int) -> PartitionAccounts | None:
+        """None for a partition that is somebody else's."""
+        return self._partitions.get(partition)
 
     def open(
         self,
@@ -228,12 +232,14 @@ class LaneAccounts:
         """A partition was assigned, which ended at `log_end` then; `known_letters` are rows that had one before that."""
         self._partitions[partition], self._known[partition] = opened, known_letters
         self._log_ends[partition] = log_end
-        self.inherited = self.inherited + opened.settled
+        self._inherited[partition] = opened.settled
 
     def close(self, partition: int) -> None:
-        """A partition was revoked: what is open there is read again by its next owner."""
-        self._partitions.pop(partition, None)
+        """A partition was revoked: what is open there is read again, and counted, by its next owner."""
+        part = self._partitions.pop(partition, None)
         self._known.pop(partition, None)
+        if part:
+            self._released = self._released + (part.settled - self._inherited.pop(partition))
 
     @property
     def assigned(self) -> list[int]:
@@ -250,10 +256,12 @@ class LaneAccounts:
         part = self._partitions.get(partition)
         return part.plans if part else None
 
-    def came_since(self, stretch: addresses.Range) -> bool:
-        """Whether a part of it was appended after the partition was assigned."""
+    def came_since(self, stretch: addresses.Range) -> addresses.Range | None:
+        """The part of it that was appended after the partition was assigned."""
         end = self._log_ends.get(stretch.partition)
-        return end is not None and stretch.end > addresses.Position(end)
+        if end is None or stretch.end <= addresses.Position(end):
+            return None
+        return dataclasses.replace(stretch, start=max(stretch.start, addresses.Position(end)))
 
     def written(self, partition: int, rows_by_block: Mapping[int, int]) -> None:
         """Rows are durable in the store. Late news of a revoked partition changes nothing."""
@@ -286,8 +294,14 @@ class LaneAccounts:
             if part.guard:
                 part.guard.stop()
 
+    @property
+    def own(self) -> ledger.Counts:
+        """What this process has counted, whichever partitions it had: added up over all processes, the lane's ledger."""
+        gained = (part.totals() - self._inherited[number] for number, part in self._partitions.items())
+        return sum(gained, self._released)
+
     def totals(self) -> ledger.Counts:
-        """The lane's ledger, open blocks included."""
+        """The ledger of the partitions that are here, from the lane's start on and with open blocks."""
         return sum((part.totals() for part in self._partitions.values()), ledger.Counts())
 
     @property

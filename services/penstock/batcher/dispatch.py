@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import structlog
 
@@ -21,6 +21,7 @@ from penstock.core.batching import builder, chunks, model, partitioned
 from penstock.telemetry import metrics
 
 _WAITED_SECONDS = 0.002
+_SETTLE_LOOK_SECONDS = 0.01
 _MOST_GIVING_WAY = 4
 _LATENCIES_KEPT = 512
 _LAST_WRITES_SECONDS = 2.0
@@ -100,11 +101,43 @@ class Dispatcher:
         """Wait until what is held is within the memory bound."""
         await self._room.wait()
 
-    def drop(self, partition: int) -> None:
-        """The partition was revoked: forget its rows that are not on their way."""
-        self._builder.drop(partition)
-        if self._planner:
-            self._planner.drop(partition)
+    @property
+    def has_room(self) -> bool:
+        """Whether what is held is within the memory bound."""
+        return self._room.is_set()
+
+    async def settle(self, seconds: float, *, open_too: bool = True) -> bool:
+        """Send what is open, and wait at most so long until every row has its outcome; whether they all have.
+
+        Not while nothing can land, nor for what a person holds back. Not `open_too`: only what is on its way.
+        """
+        deadline, before = self._clock() + seconds, (self._draining, self.nothing_unread)
+        if open_too:
+            self._draining = self.nothing_unread = True
+        try:
+            while self.rows_in_flight if open_too else self._writing:
+                self._look()
+                stuck = self._error or (self._circuit.state is not breaker.State.CLOSED) or (self._paused and not self._writing)
+                if stuck or self._clock() >= deadline:
+                    return False
+                await asyncio.sleep(_SETTLE_LOOK_SECONDS)
+            return True
+        finally:
+            self._draining, self.nothing_unread = before
+
+    async def drop(self, partitions: Sequence[int]) -> None:
+        """All partitions were revoked: forget their rows, and end what is on its way; returns when nothing is.
+
+        What has left may land all the same: the store tells whoever sends those ranges next.
+        """
+        for partition in partitions:
+            self._builder.drop(partition)
+            if self._planner:
+                self._planner.drop(partition)
+        writing = list(self._writing)
+        for task in writing:
+            task.cancel()
+        await asyncio.gather(*writing, return_exceptions=True)
         self._look()
 
     def _look(self) -> None:
@@ -256,8 +289,9 @@ class Dispatcher:
             self._settings.failpoint("lane.planned")
             seconds = await self._lander.land(batch, ticket)
             ticket.settled()
-        except planning.LostPartitionError:
-            return 0.0
+        except planning.LostPartitionError as error:
+            # Whoever has the partition now has its plans: here this batch never was.
+            raise asyncio.CancelledError(str(error)) from None
         finally:
             ticket.close()
         return seconds
@@ -312,6 +346,9 @@ class Dispatcher:
             self._error = error
         elif not task.cancelled():
             self._lander.settled_rows -= batch.rows
+        if not self._writing:
+            # One that was cancelled may have had some of its outcomes.
+            self._lander.settled_rows = 0
         self._look()
 
     async def close(self) -> None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from concurrent import futures
 from typing import ParamSpec, TypeVar
 
@@ -31,11 +31,13 @@ class Feed:
         dispatcher: dispatch.Dispatcher,
         refused: letters.Letters,
         transformed: Callable[[int], None],
+        room: Callable[[int], Awaitable[None]],
     ) -> None:
-        """`transformed` is told how many rows each transform call made, refused ones among them."""
+        """`transformed` is told how many rows each transform call made, refused ones among them; `room` waits until rows of a
+        partition may be made, and raises RevokedError when that partition is gone by then."""
         self._settings, self._preparer, self._worker = settings, preparer, worker
         self._accounts, self._dispatcher, self._letters = lane_accounts, dispatcher, refused
-        self._told = transformed
+        self._told, self._room = transformed, room
 
     async def on_worker(self, call: Callable[P, R], *arguments: P.args, **named: P.kwargs) -> R:
         """Run `call` on the lane's worker thread, after what was asked of it before."""
@@ -47,7 +49,7 @@ class Feed:
         `runs`: the stretches of events to do it in, where something is known about them; together they cover the group.
         """
         for start, stop in runs or group.runs(self._settings.transform_rows, self._settings.transform_bytes):
-            await self._dispatcher.room()
+            await self._room(group.partition)
             await self._transform(group, start, stop, born)
 
     async def _transform(self, group: prepare.Group, start: int, stop: int, born: float) -> None:

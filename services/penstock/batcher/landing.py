@@ -215,7 +215,7 @@ class Lander:
             self._circuit.record(self._clock(), generation, None)
             self.failure = None
             self._landings += 1
-            if not tried and any(map(self._accounts.came_since, result.already_landed)):
+            if not tried and self._is_rewound(piece, result.already_landed):
                 raise RewoundLogError(f"the store has had {result.already_landed[0]} before it was appended here")
             tried = True
             piece, ranges = await self._settle(piece, ranges, result)
@@ -260,6 +260,9 @@ class Lander:
     async def _write(self, piece: Piece, ranges: Sequence[addresses.Range]) -> delivery.WriteResult:
         hidden = [name for name in _HIDDEN if name in piece.parts[0].rows.column_names]
         rows = pa.concat_tables([part.rows for part in piece.parts]).drop_columns(hidden)
+        if self._settings.row_addresses:
+            places = pa.concat_tables([part.row_addresses() for part in piece.parts])
+            rows = pa.Table.from_arrays([*rows.columns, *places.columns], names=[*rows.column_names, *places.column_names])
         batch = delivery.SinkBatch(
             lane=self._settings.lane,
             table=piece.table,
@@ -317,6 +320,12 @@ class Lander:
         for part in piece.parts:
             self._written(part)
         return Piece(table=piece.table, parts=()), ranges
+
+    def _is_rewound(self, piece: Piece, landed: Sequence[addresses.Range]) -> bool:
+        """Whether the store knows rows that nobody can have sent. A block without rows finishes by itself: that it may know."""
+        new = [fresh for stretch in landed if (fresh := self._accounts.came_since(stretch))]
+        inside = ([common for one in new if (common := one.intersect(part.range))] for part in piece.parts)
+        return any(part.inside(found).rows.num_rows for part, found in zip(piece.parts, inside, strict=True))
 
     def _trim(self, piece: Piece, landed: list[addresses.Range]) -> Piece:
         """Take out rows that landed before; those with a letter of their own were never in the store."""

@@ -8,6 +8,7 @@ crash is committed with the offset.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import dataclasses
 import enum
 import random
@@ -17,16 +18,29 @@ from concurrent import futures
 
 import structlog
 
-from penstock.batcher import accounts, dispatch, feed, landing, letters, planning, prepare, reader, recall, replays, sink_client
+from penstock.batcher import (
+    accounts,
+    dispatch,
+    halting,
+    landing,
+    letters,
+    patience,
+    planning,
+    prepare,
+    reader,
+    replays,
+    sink_client,
+)
 from penstock.batcher import settings as lane_settings
-from penstock.core import blocks, breaker, deadletters, delivery, flood, ledger, plans, results
+from penstock.core import blocks, breaker, deadletters, delivery, flood, ledger, results
 from penstock.core.batching import model
-from penstock.core.state import snapshot
 from penstock.log import port
 
 _log = structlog.get_logger()
 
 _DRAIN_LOOK_SECONDS = 0.02
+_LAG_SECONDS = 2.0
+_STORE_LOOK_SECONDS = 2.0
 
 
 class State(enum.Enum):
@@ -41,14 +55,15 @@ class State(enum.Enum):
 
 
 class Lane:
-    """A running lane. `start` once, then any of the others; `stop` ends it and what it has not finished is read again."""
+    """A running lane. `start` once, then any of the others; what it has not finished at `stop` is read again."""
 
     def __init__(self, settings: lane_settings.LaneSettings, log: port.EventLog, client: sink_client.SinkClient) -> None:
         self.settings = settings
         self._event_log, self._client = log, client
         self._worker = futures.ThreadPoolExecutor(1, thread_name_prefix=f"lane-{settings.sink}")
         self.accounts = accounts.LaneAccounts(log.log_id)
-        self._letters = letters.LetterWriter(settings, log, self._dead_lettered)
+        self._patient = patience.PatientLog(log)
+        self._letters = letters.LetterWriter(settings, self._patient, self._dead_lettered)
         self._flood = flood.Watch(settings.flood) if settings.flood else None
         self.circuit = breaker.Breaker(settings.circuit, random=random.random, mode=settings.circuit_mode)
         self._lander = landing.Lander(settings, client, self._letters, self.circuit, self.accounts)
@@ -56,8 +71,12 @@ class Lane:
         self._tasks: list[asyncio.Task[None]] = []
         self._state = State.RUNNING
         self._stopped_by: results.Failure | None = None
+        self._lag = (0, 0.0)
         self._committed: dict[int, port.Commit] = {}
         self._committing = asyncio.Lock()
+        self._subscription: port.Subscription | None = None
+        self.away = ""
+        """Why a lane that has started waits for its store; empty once it has been there."""
         self.delivery: delivery.Description | None = None
         self._replaying: replays.Replays | None = None
 
@@ -67,6 +86,11 @@ class Lane:
             return State.HALTED
         starting = self._state is State.RUNNING and not self._reader.assigned
         return State.STARTING if starting else self._state
+
+    @property
+    def assigned(self) -> bool:
+        """Whether the group has said which partitions are this lane's, be it none."""
+        return self._reader.assigned
 
     @property
     def failure(self) -> results.Failure | None:
@@ -79,29 +103,58 @@ class Lane:
         return self._preparer
 
     async def start(self) -> None:
-        """Compile the transform, check the table, join the log. Raises WriteFailedError, LogError."""
+        """Compile the transform, check the table, join the log. Raises WriteFailedError, LogError.
+
+        A lane that has run before does not need its store at once: it waits, and what comes in is kept in the log.
+        """
         loop = asyncio.get_running_loop()
         log_id = self._event_log.log_id
         self._preparer = await loop.run_in_executor(self._worker, prepare.Preparer, self.settings, log_id)
-        self.delivery = described = await self._describe()
-        self.dispatcher.bound(described.max_concurrency)
         self._reader = reader.Reader(
             self.settings,
-            self._event_log,
+            self._patient,
             self._preparer,
             self.accounts,
             self.dispatcher,
             self._letters,
-            self._fed(),
+            self._transformed,
+            self._worker,
             self.commit,
         )
-        self._subscription = await self._event_log.subscribe(port.EVENTS, self.settings.lane, self._reader)
-        self._replaying = replaying = replays.Replays(self.settings, self._event_log, self._shared())
+        self._replaying = replays.Replays(self.settings, self._patient, self._shared())
+        try:
+            await self._join()
+        except delivery.WriteFailedError as error:
+            away = error.failure.result_class is results.ResultClass.OUTAGE and self.settings.waits_for_store
+            if not away or not await self._event_log.committed(port.EVENTS, self.settings.lane):
+                raise
+            self._tasks = [asyncio.create_task(self._guarded(self._join_later), name=f"lane-{self.settings.sink}")]
+
+    async def _join(self) -> None:
+        replaying = self.replay_log
+        self.delivery = described = await self._describe()
+        self.dispatcher.bound(described.max_concurrency)
         if described.identity is delivery.Identity.TOKEN:
             self._plan(replaying)
+        self._subscription = await self._event_log.subscribe(port.EVENTS, self.settings.lane, self._reader)
         await replaying.join()
         loops = (self._read, self.dispatcher.run, replaying.run, replaying.dispatcher.run, self._commit_regularly)
-        self._tasks = [asyncio.create_task(self._guarded(loop), name=f"lane-{self.settings.sink}") for loop in loops]
+        self._tasks += [asyncio.create_task(self._guarded(loop), name=f"lane-{self.settings.sink}") for loop in loops]
+
+    async def _join_later(self) -> None:
+        """Until the store is back. What else is the matter with it halts the lane, and is looked at again."""
+        while self._subscription is None:
+            try:
+                await self._join()
+            except delivery.WriteFailedError as error:
+                if str(error) != self.away:
+                    _log.warning("store_away", sink=self.settings.sink, code=error.failure.code, message=error.failure.message)
+                self.away = str(error)
+                away = error.failure.result_class is results.ResultClass.OUTAGE
+                self._lander.failure = None if away else error.failure
+                await asyncio.sleep(_STORE_LOOK_SECONDS)
+            else:
+                self.away, self._lander.failure = "", None
 
     async def _describe(self) -> delivery.Description:
         """What holds for every table of the lane: the weakest of what holds for each."""
@@ -120,11 +173,6 @@ class Lane:
         reason = f"{self.delivery.identity_reason}; but {what}"
         self.delivery = dataclasses.replace(self.delivery, identity_reason=reason)
 
-    def _fed(self) -> feed.Feed:
-        return feed.Feed(
-            self.settings, self._preparer, self._worker, self.accounts, self.dispatcher, self._letters, self._transformed
-        )
-
     def _shared(self) -> replays.Shared:
         return replays.Shared(
             client=self._client,
@@ -142,6 +190,7 @@ class Lane:
         return self._replaying
 
     async def _read(self) -> None:
+        assert self._subscription is not None  # noqa: S101 - read only after it has joined
         await self._reader.run(self._subscription)
 
     async def _guarded(self, loop: Callable[[], Awaitable[None]]) -> None:
@@ -150,7 +199,7 @@ class Lane:
             await loop()
         except Exception as error:
             _log.exception("lane_halted", sink=self.settings.sink)
-            self._stopped_by = _as_failure(error)
+            self._stopped_by = halting.as_failure(error)
             self.pause()
 
     def _transformed(self, rows: int) -> None:
@@ -191,6 +240,18 @@ class Lane:
         self._state = State.DRAINED
         return True
 
+    async def release(self, timeout_seconds: float) -> bool:
+        """Read no more, and land what has been read; whether that was possible within the bound. `stop` commits it."""
+        self._state = State.DRAINING
+        self.replay_log.pause_reading()
+        try:
+            async with asyncio.timeout(timeout_seconds):
+                await self._reader.rest()
+                settled = [one.settle(timeout_seconds) for one in (self.dispatcher, self.replay_log.dispatcher)]
+                return all(await asyncio.gather(*settled))
+        except TimeoutError:
+            return False
+
     async def _is_drained(self) -> bool:
         if not self._reader.assigned or self.accounts.open_blocks or await self.unread_blocks():
             return False
@@ -202,9 +263,12 @@ class Lane:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self.dispatcher.close()
-        if self._tasks:
+        if self._subscription is not None:
             self.accounts.stopping()
-            await self.commit()
+            try:
+                await self.commit()
+            except (port.PartitionLostError, port.LogUnavailableError) as error:
+                _log.warning("stopped_uncommitted", sink=self.settings.sink, error=str(error))
             await self._subscription.close()
             await self.replay_log.close()
         await self._client.close()
@@ -236,9 +300,12 @@ class Lane:
             await asyncio.sleep(self.settings.commit_seconds)
             try:
                 await self.commit()
-            except port.LogFullError as error:
-                # Somebody else has taken even the log's reserve. What is finished stays finished, and room comes back.
+            except (port.LogFullError, port.LogUnavailableError) as error:
+                # Brokers are away, or somebody has taken even the log's reserve. What is finished stays finished.
                 _log.warning("commit_waits", sink=self.settings.sink, error=str(error))
+            except port.PartitionLostError as error:
+                # The reader hears of it at its next poll, and drops what is another process's now.
+                _log.info("commit_lost", sink=self.settings.sink, error=str(error))
 
     async def commit(self) -> None:
         """Make what is finished, and what is planned, durable: offset, ledger and plans in one step."""
@@ -251,8 +318,10 @@ class Lane:
             partition: port.Commit(offset=offset, metadata=ledger.to_metadata(metadata))
             for partition, (offset, metadata) in self.accounts.commits().items()
         }
+        # What another process has committed meanwhile, to a partition that is back, is not known here.
+        self._committed = {partition: commit for partition, commit in self._committed.items() if partition in wanted}
         changed = {partition: commit for partition, commit in wanted.items() if self._committed.get(partition) != commit}
-        if changed:
+        if changed and self._subscription is not None:
             before = {partition: commit.offset for partition, commit in self._committed.items()}
             await self._reader.keeper.save({partition: commit.offset for partition, commit in wanted.items()}, before)
             self.settings.failpoint("lane.committing")
@@ -279,7 +348,14 @@ class Lane:
         return starts | {partition: commit.offset for partition, commit in committed.items()}
 
     async def lag(self, look_at: int = 256) -> tuple[int, float]:
-        """Unfinished events (extrapolated beyond `look_at` blocks per partition) and the age of the oldest in seconds."""
+        """Unfinished events (extrapolated beyond `look_at` blocks per partition) and the age of the oldest in seconds; what was
+        last known while the log does not answer."""
+        with contextlib.suppress(port.LogUnavailableError, TimeoutError):
+            async with asyncio.timeout(_LAG_SECONDS):
+                self._lag = await self._lag_now(look_at)
+        return self._lag
+
+    async def _lag_now(self, look_at: int) -> tuple[int, float]:
         events, oldest = 0, 0.0
         for partition, offset in (await self._finished_below()).items():
             bounds = await self._event_log.bounds(port.EVENTS, partition)
@@ -292,37 +368,3 @@ class Lane:
             events += round(rows * behind / max(1, len(seen)))
             oldest = max([oldest, *(time.time() - record.append_time_microseconds / 1e6 for record in seen)])
         return events, oldest
-
-
-def _as_failure(error: Exception) -> results.Failure:
-    codes: dict[type[Exception], tuple[str, str]] = {
-        port.OffsetOutOfRangeError: (
-            "LogGap",
-            "restore the log from a copy, or leave the gap out with `penstock skip`",
-        ),
-        port.DamagedLogError: (
-            "DamagedLog",
-            "restore the log from a copy, or leave the record out with `penstock skip`",
-        ),
-        landing.RewoundLogError: (
-            "LogRewound",
-            "this data directory was put back from a copy; nothing is lost yet: go on with `penstock run --new-log-id`",
-        ),
-        blocks.CorruptBlockError: (
-            "CorruptBlock",
-            "restore the log from a copy, or leave the block out with `penstock skip`",
-        ),
-        blocks.BlockFormatError: (
-            "BlockFormat",
-            "run a release that reads this block format, or leave the block out with `penstock skip`",
-        ),
-        snapshot.SnapshotError: ("StateSnapshot", "the message says how to go on"),
-        recall.StateLostError: (
-            "StateLost",
-            "restore the data directory from a copy, or start once without spec.transform.state, which forgets it",
-        ),
-        plans.PlansError: ("CommitMetadata", "run the release that wrote it or a newer one"),
-        ledger.MetadataError: ("CommitMetadata", "run the release that wrote it or a newer one"),
-    }
-    code, remedy = codes.get(type(error), (type(error).__name__, "restart the lane; if it comes back, report it with the log"))
-    return results.Failure(result_class=results.ResultClass.CONFIG, code=code, message=str(error), remedy=remedy)

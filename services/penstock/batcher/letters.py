@@ -13,7 +13,7 @@ from typing import Protocol
 
 import structlog
 
-from penstock.batcher import originals
+from penstock.batcher import originals, seen_state
 from penstock.batcher import settings as lane_settings
 from penstock.core import addresses, deadletters, dialects, markers, schema
 from penstock.log import port
@@ -61,6 +61,7 @@ class LetterWriter:
         self._sequences: dict[int, int] = {}
         self._turn = asyncio.Lock()
         self._fingerprint = schema.fingerprint(settings.event_schema)
+        self.seen = seen_state.SeenState(settings.transform.state)
 
     async def write(self, partition: int, failed: Sequence[Failed]) -> None:
         """Return when all letters are durable. Raises LogError, on which the lane must stop: nothing may finish without."""
@@ -112,6 +113,7 @@ class LetterWriter:
             revision=told.revision,
             traceparent="",
             attempt=1,
+            state=self.seen.of(partition, unit.place),
         )
 
     async def append(self, partition: int, letters: Sequence[deadletters.DeadLetter]) -> None:

@@ -18,6 +18,7 @@ import pyarrow.compute as pc
 from penstock.batcher import settings as lane_settings
 from penstock.core import addresses, blocks, dedup, schema
 from penstock.core.batching import chunks
+from penstock.core.state import letters as state_letters
 from penstock.core.state import spec as state_spec
 from penstock.core.state import table as state_table
 from penstock.core.transform import spec, transform
@@ -64,12 +65,12 @@ class Group:
     lengths: Index
     """Rows each event will make."""
     sizes: Index
-    """Bytes that its rows will repeat of it."""
+    """Bytes that its rows will repeat of it, and may make of it in expressions that multiply."""
     items: Sequence[Sequence[int]] | None = None
     """Replays only: the item ordinals of which each event makes rows; an event that names none makes all of its rows."""
 
     def runs(self, most_rows: int, most_bytes: int) -> Iterator[tuple[int, int]]:
-        """Stretches [start, stop) of events, each making at most so many rows and repeated bytes, but at least one event."""
+        """Stretches [start, stop) of events, each making at most so many rows and bytes, but at least one event."""
         bounds = ((np.cumsum(self.lengths), most_rows), (np.cumsum(self.sizes), most_bytes))
         start, events = 0, len(self.lengths)
         while start < events:
@@ -147,6 +148,7 @@ class Preparer:
             settings.transform,
             memory_limit_bytes=settings.transform_memory_bytes,
             time_limit_seconds=settings.transform_seconds,
+            made_limit_bytes=settings.row_bytes,
         )
         self._arrow = _block_schema(settings.event_schema)
         self._columns = self._needed()
@@ -269,7 +271,13 @@ class Preparer:
         )
         ordinals = np.flatnonzero(going_on)
         kept = batch if len(ordinals) == batch.num_rows else batch.filter(pa.array(going_on))
-        return _ReadBlock(verdict=verdict, batch=kept, ordinals=ordinals, lengths=lengths[ordinals], sizes=sizes[ordinals])
+        made = self.grown(pa.Table.from_batches([kept]), sizes[ordinals])
+        return _ReadBlock(verdict=verdict, batch=kept, ordinals=ordinals, lengths=lengths[ordinals], sizes=made)
+
+    def grown(self, events: pa.Table, repeated: Index) -> Index:
+        """Bytes that events, none of them too large, repeat in their rows, and what expressions may multiply them to."""
+        growth = self._transform.growth_bytes(events)
+        return repeated if growth is None else repeated + growth
 
     def are_too_large(self, lengths: Index, sizes: Index) -> npt.NDArray[np.bool_]:
         """Which events make more rows than any event may, or repeat more bytes in them."""
@@ -284,13 +292,13 @@ class Preparer:
             "send smaller arrays, or select less of what stands beside them"
         )
 
-    def wanted(self, batch: pa.RecordBatch) -> pa.RecordBatch:
-        """The columns a group needs, of a batch that has all those of a block; without any state, for it isn't in its place."""
+    def wanted(self, batch: pa.RecordBatch, seen: Sequence[bytes]) -> pa.RecordBatch:
+        """The columns a group needs, of a batch that has all those of a block, with the state that each event's letter tells."""
         wanted = blocks.conform(batch, pa.schema([self._arrow.field(name) for name in self._columns]))
         told = self._settings.transform.state
         if told is None:
             return wanted
-        return _with_columns(wanted, told, [pa.nulls(batch.num_rows, value.column.type) for value in told.values])
+        return _with_columns(wanted, told, state_letters.decode(told, seen))
 
     def lengths(self, batch: pa.RecordBatch) -> Index:
         """Rows each event of a block makes: its array's length, by `whenEmpty` at least one."""
@@ -312,7 +320,7 @@ class Preparer:
         numbered = events.append_column(spec.EVENT_COLUMN, pa.array(np.arange(stop - start, dtype=np.int32)))
         made = self._transform.run(numbered, group.items[start:stop] if group.items is not None else None)
         self.stage_seconds["transform"] += time.thread_time() - began
-        places = chunks.Events(offsets=group.events.offsets[start:stop], ordinals=group.events.ordinals[start:stop])
+        places = group.events.part(start, stop)
         # A part of a group shares buffers with the rest of it, of which it would be told to hold everything.
         size = made.rows.get_total_buffer_size() if len(places.offsets) == len(group.lengths) else made.rows.nbytes
         chunk = chunks.Chunk(range=group.stretch(start, stop), rows=made.rows, events=places, born=born, bytes=size)

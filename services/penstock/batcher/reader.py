@@ -11,12 +11,17 @@ import dataclasses
 import itertools
 import operator
 import time
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping, Sequence
+from concurrent import futures
 
-from penstock.batcher import accounts, dispatch, feed, keeping, letters, prepare, recall, suspects
+import structlog
+
+from penstock.batcher import accounts, dispatch, feed, holding, keeping, letters, prepare, recall, suspects
 from penstock.batcher import settings as lane_settings
 from penstock.core import addresses, deadletters, ledger, skips
 from penstock.log import port
+
+_log = structlog.get_logger()
 
 _POLL_SECONDS = 0.5
 _HEADER_PAGE = 256
@@ -34,11 +39,15 @@ class Reader:
         lane_accounts: accounts.LaneAccounts,
         dispatcher: dispatch.Dispatcher,
         letter_writer: letters.LetterWriter,
-        rows: feed.Feed,
+        transformed: Callable[[int], None],
+        worker: futures.Executor,
         commit: Callable[[], Awaitable[None]],
     ) -> None:
-        """`commit` makes durable what the accounts say now."""
-        self._settings, self._log, self._preparer, self._feed = settings, log, preparer, rows
+        """`commit` makes durable what the accounts say now; `transformed` hears how many rows each transform call made."""
+        self._settings, self._log, self._preparer = settings, log, preparer
+        self._feed = rows = feed.Feed(
+            settings, preparer, worker, lane_accounts, dispatcher, letter_writer, transformed, self._room
+        )
         self._accounts, self._dispatcher, self._letters = lane_accounts, dispatcher, letter_writer
         told, declared = settings.transform.state, preparer.declared
         self._recaller = recall.Recaller(settings, log, declared, rows.on_worker)
@@ -49,6 +58,10 @@ class Reader:
         self._skips: dict[int, list[tuple[int, int]]] = {}
         self._running = asyncio.Event()
         self._running.set()
+        self._resting = asyncio.Event()
+        self._taking = False
+        self._hold = holding.Hold(range(log.partitions))
+        self._subscription: port.Subscription | None = None
         self.assigned = False
         """Whether the log has said which partitions are this lane's."""
 
@@ -58,12 +71,22 @@ class Reader:
     def resume(self) -> None:
         self._running.set()
 
+    async def rest(self) -> None:
+        """Pause, and return when nothing that was read is still to be made into rows."""
+        self._resting.clear()
+        self.pause()
+        await self._resting.wait()
+
     # -- assignment
 
     async def on_assigned(self, commits: Mapping[int, port.Commit | None]) -> None:
         for partition, commit in commits.items():
             await self._assign(partition, commit)
         self.assigned = True
+        self._hold.extend(self._subscription)
+        if self._settings.alone:
+            return
+        _log.info("partitions_assigned", sink=self._settings.sink, partitions=sorted(commits))
 
     async def _assign(self, partition: int, commit: port.Commit | None) -> None:
         if commit is None:
@@ -79,7 +102,8 @@ class Reader:
         known = await self._remember(partition, offset, metadata)
         books = accounts.PartitionAccounts(offset, metadata)
         books.guard = suspects.Guard(offset, metadata, log_end=end)
-        self._accounts.open(partition, books, known, log_end=end)
+        # Another process that is taken for dead may land what was appended since: that is no sign of an older log.
+        self._accounts.open(partition, books, known, log_end=end if self._settings.alone else None)
 
     async def _first_offset(self, partition: int) -> int:
         bounds = await self._log.bounds(port.EVENTS, partition)
@@ -97,31 +121,72 @@ class Reader:
         return await self._letters.known(partition, since)
 
     async def on_revoked(self, partitions: Sequence[int]) -> None:
+        """What was read lands if it can within the bound, and is committed: the next owner has the less to do again."""
+        await self._dispatcher.settle(self._settings.revoke_seconds, open_too=not self._taking)
+        self._accounts.stopping()
+        try:
+            async with asyncio.timeout(self._settings.revoke_seconds / 2):
+                await self._commit()
+        except (port.PartitionLostError, port.LogUnavailableError, TimeoutError) as error:
+            _log.warning("revoked_uncommitted", sink=self._settings.sink, error=str(error))
+        await self._dispatcher.drop(partitions)
         for partition in partitions:
-            self._dispatcher.drop(partition)
+            self._seeks.pop(partition, None)
             self._accounts.close(partition)
             self._preparer.forget(partition)
+            self._letters.seen.forget(partition)
             self.keeper.end(partition)
 
     # -- reading
 
     async def run(self, subscription: port.Subscription) -> None:
         """Read until cancelled. Raises OffsetOutOfRangeError on a gap, CorruptBlockError, BlockFormatError, LogError."""
+        self._subscription = subscription
         while True:
-            await self._running.wait()
-            await self._dispatcher.room()
-            if polled := await self._poll(subscription):
-                self._settings.failpoint("lane.polled")
-            for partition, records in by_partition(polled):
-                for stretch in self._unskipped(partition, records):
-                    await self._take_guarded(partition, stretch)
-                self._pass_skipped(subscription, partition, records[-1].offset + 1)
+            if not self._may_read():
+                self._resting.set()
+                await self._hold.until(subscription, self._may_read, self._may_read_again)
+            try:
+                await self._turn(subscription)
+            except holding.RevokedError:
+                _log.info("read_for_another", sink=self._settings.sink)
+            except port.LogUnavailableError as error:
+                _log.warning("log_unavailable", sink=self._settings.sink, error=str(error))
+                await asyncio.sleep(_POLL_SECONDS)
+
+    async def _turn(self, subscription: port.Subscription) -> None:
+        if polled := await self._poll(subscription):
+            self._settings.failpoint("lane.polled")
+        for partition, records in by_partition(polled):
+            for stretch in self._unskipped(partition, records):
+                await self._take_guarded(partition, stretch)
+            self._pass_skipped(subscription, partition, records[-1].offset + 1)
+
+    def _may_read(self) -> bool:
+        return self._running.is_set() and self._dispatcher.has_room
+
+    async def _may_read_again(self) -> None:
+        await self._running.wait()
+        await self._dispatcher.room()
+
+    async def _room(self, partition: int) -> None:
+        """Wait until rows of the partition may be made. Raises RevokedError when it has gone by then."""
+        if self._dispatcher.has_room or self._subscription is None:
+            return
+        books, self._taking = self._accounts.get(partition), True
+        try:
+            await self._hold.until(self._subscription, lambda: self._dispatcher.has_room, self._dispatcher.room)
+        finally:
+            self._taking = False
+        if self._accounts.get(partition) is not books:
+            raise holding.RevokedError
 
     async def _poll(self, subscription: port.Subscription) -> Sequence[port.Record]:
         records = await subscription.poll(max_bytes=self._settings.poll_bytes, timeout_seconds=0.0)
         if self._seeks:
             # Assignment happens inside a poll; a lane that never committed begins where it was told to, not there.
-            return self._seek(subscription)
+            sought = self._seek(subscription)
+            return [record for record in records if record.partition not in sought]
         if not records:
             self._dispatcher.nothing_unread = True
             self._dispatcher.wake()
@@ -130,11 +195,12 @@ class Reader:
             self._dispatcher.nothing_unread = False
         return records
 
-    def _seek(self, subscription: port.Subscription) -> Sequence[port.Record]:
-        for partition, offset in self._seeks.items():
+    def _seek(self, subscription: port.Subscription) -> Collection[int]:
+        """The partitions that go on somewhere else from now on."""
+        sought, self._seeks = self._seeks, {}
+        for partition, offset in sought.items():
             subscription.seek(partition, offset)
-        self._seeks = {}
-        return ()
+        return sought.keys()
 
     def _unskipped(self, partition: int, records: Sequence[port.Record]) -> Iterator[Sequence[port.Record]]:
         """The records outside of what a person has told to skip."""
@@ -165,16 +231,27 @@ class Reader:
             if careful:
                 guard.name(stretch[0].offset)
             if guard.begin() or careful:
-                await self._commit()
+                await self._commit_patiently()
             for portion in prepare.portions(stretch, self._settings.decoded_bytes):
-                await self._dispatcher.room()
+                await self._room(partition)
                 await self._take(partition, portion)
+
+    async def _commit_patiently(self) -> None:
+        """However long the log is away. Raises RevokedError."""
+        while True:
+            try:
+                return await self._commit()
+            except port.PartitionLostError as error:
+                raise holding.RevokedError from error
+            except port.LogUnavailableError:
+                await asyncio.sleep(_POLL_SECONDS)
 
     async def _take(self, partition: int, records: Sequence[port.Record]) -> None:
         fresh, lost = self._fresh(self._accounts[partition], records)
         if not fresh:
             return
         group = await self._feed.on_worker(self._preparer.read, partition, fresh)
+        self._letters.seen.remember(group, self._accounts[partition].position)
         runs = None
         if (guard := self._accounts[partition].guard) and guard.is_accused(fresh[0].offset):
             group, runs = suspects.without(group, await self._court.hear(group))

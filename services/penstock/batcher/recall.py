@@ -37,6 +37,25 @@ class StateLostError(Exception):
     """The state of the lane's keys can't be made again: its offset was set back, or the log has been trimmed meanwhile."""
 
 
+class Sequences:
+    """Tells re-sent blocks, which stand in the log twice and count once, as a lane told them when it read them."""
+
+    def __init__(self) -> None:
+        self._last: dict[str, int] = {}
+        self._next: int | None = None
+
+    def is_resent(self, record: port.Record) -> bool:
+        """Asked once per record, in offset order. Behind a stretch that was skipped a lane knows no producers any more."""
+        if self._next != record.offset:
+            self._last.clear()
+        self._next = record.offset + 1
+        last = self._last.get(record.producer)
+        if last is not None and record.sequence <= last:
+            return True
+        self._last[record.producer] = record.sequence
+        return False
+
+
 async def window_start(
     log: port.EventLog,
     told: lane_settings.Deduplicate,
@@ -47,17 +66,20 @@ async def window_start(
 ) -> int:
     """The first offset that can matter for an event at `offset`: enough events back, or old enough, or the lane's start."""
     below: list[port.Record] = []
+    originals: list[port.Record] = []
     needed, before = 0, offset
-    while needed == len(below) and before > lane_start:
+    while needed == len(originals) and before > lane_start:
         page = await log.headers(port.EVENTS, partition, before, limit=_HEADER_PAGE)
         below += [record for record in page if record.offset >= lane_start and skips.end_of(skipped, record.offset) is None]
         before = page[-1].offset if page else lane_start
+        seen = Sequences()
+        originals = [record for record in reversed(below) if not seen.is_resent(record)][::-1]
         needed = dedup.rebuild_blocks(
-            ((record.append_time_microseconds, blocks.read_header(record.headers).rows) for record in below),
+            ((record.append_time_microseconds, blocks.read_header(record.headers).rows) for record in originals),
             window_microseconds=told.window_microseconds,
             max_events=told.max_events,
         )
-    return below[needed - 1].offset if needed else offset
+    return originals[needed - 1].offset if needed else offset
 
 
 async def walk(
@@ -86,19 +108,28 @@ class Memory:
     def __init__(self, declared: pa.Schema, judging: lane_settings.Deduplicate | None, keyed: table.StateTable | None) -> None:
         self._declared, self.judging, self.keyed = declared, judging, keyed
         self.events = self.blocks = 0
+        self._sequences = Sequences()
         self.dedup = (
             dedup.DedupTable(window_microseconds=judging.window_microseconds, max_events=judging.max_events) if judging else None
         )
 
+    def pass_by(self, records: Sequence[port.Record]) -> None:
+        """Blocks that matter for nothing but to know their re-sends."""
+        for record in records:
+            self._sequences.is_resent(record)
+
     def judge(self, records: Sequence[port.Record]) -> None:
         """Blocks that matter for the verdicts on later ones only."""
         for record in records:
-            self._judge(record)
+            if not self._sequences.is_resent(record):
+                self._judge(record)
 
     def see(self, records: Sequence[port.Record]) -> list[pa.Array]:
         """Blocks the state hasn't seen yet; what the events of the last of them found."""
         found: list[pa.Array] = []
         for record in records:
+            if self._sequences.is_resent(record):
+                continue
             duplicate = self._judge(record)
             if self.keyed is not None:
                 batch = self._decode(record, self.keyed.spec.fields)
@@ -201,6 +232,8 @@ class Recaller:
     ) -> None:
         start, end = stretch
         await self._warm(memory, partition, start, lane_start, skipped)
+        if memory.judging is None:
+            await self._pass_by(memory, partition, start, lane_start, skipped)
         try:
             async for records in walk(self._log, partition, start, end, skipped):
                 await self._on_worker(memory.see, records)
@@ -214,5 +247,12 @@ class Recaller:
         if memory.judging is None:
             return
         start = await window_start(self._log, memory.judging, partition, offset, lane_start, skipped)
+        await self._pass_by(memory, partition, start, lane_start, skipped)
         async for records in walk(self._log, partition, start, offset, skipped):
             await self._on_worker(memory.judge, records)
+
+    async def _pass_by(self, memory: Memory, partition: int, offset: int, lane_start: int, skipped: skips.Skips) -> None:
+        """The blocks just before `offset`: what follows may be a re-send of one of them."""
+        if offset > lane_start:
+            page = await self._log.headers(port.EVENTS, partition, offset, limit=_HEADER_PAGE)
+            memory.pass_by([at for at in page[::-1] if at.offset >= lane_start and skips.end_of(skipped, at.offset) is None])

@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from penstock.batcher import letters, prepare
 from penstock.batcher import settings as lane_settings
-from penstock.core import addresses, blocks, deadletters, markers, parse, schema
+from penstock.core import addresses, blocks, deadletters, delivery, markers, parse, schema
 from penstock.core.batching import chunks
 from penstock.log import port
 
@@ -66,15 +66,21 @@ class Reparser:
         going_on = [at for at in places if at not in refused]
         kept = [row for row, at in enumerate(places) if at not in refused]
         offsets = np.array([replays[at].record.offset for at in going_on], dtype=np.int64)
+        goes = table.take(pa.array(kept, pa.int64()))
+        grown = self._preparer.grown(goes, sizes[kept]) if kept else sizes[:0]
         made = [len(replays[places[row]].letter.items) or int(lengths[row]) for row in kept]
         group = prepare.Group(
             log_id=self._log_id,
             partition=partition,
             blocks=[self._verdict(replay, at in refused) for at, replay in enumerate(replays)],
-            events=chunks.Events(offsets=offsets, ordinals=np.zeros(len(offsets), dtype=np.int64)),
-            table=table.take(pa.array(kept, pa.int64())),
+            events=chunks.Events(
+                offsets=offsets,
+                ordinals=np.zeros(len(offsets), dtype=np.int64),
+                origins=_origins([replays[at].letter for at in going_on]),
+            ),
+            table=goes,
             lengths=np.array(made, dtype=np.int64),
-            sizes=np.array([sizes[row] // max(1, lengths[row]) * rows for row, rows in zip(kept, made, strict=True)], np.int64),
+            sizes=grown // np.maximum(lengths[kept], 1) * np.array(made, dtype=np.int64),
             items=[replays[at].letter.items for at in going_on],
         )
         return Reparsed(group=group, refused=[refused[at] for at in sorted(refused)])
@@ -103,7 +109,8 @@ class Reparser:
         for places, batch in events:
             received = [replays[at].letter.received_at_microseconds for at in places]
             stamps = pa.array(received, pa.timestamp("us", tz="UTC"))
-            batches.append(self._preparer.wanted(batch.append_column(pa.field(blocks.RECEIVED_AT, stamps.type), stamps)))
+            stamped = batch.append_column(pa.field(blocks.RECEIVED_AT, stamps.type), stamps)
+            batches.append(self._preparer.wanted(stamped, [replays[at].letter.state for at in places]))
         found = [at for places, _ in events for at in places]
         order = np.argsort(np.array(found, dtype=np.int64))
         lengths = np.concatenate([self._preparer.lengths(batch) for batch in batches])
@@ -152,3 +159,14 @@ def _failed(
 ) -> letters.Failed:
     place = addresses.Position(replay.record.offset)
     return letters.Failed(place=place, item=None, category=category, stage=stage, code=code, message=message)
+
+
+def _origins(failed: Sequence[deadletters.DeadLetter]) -> pa.Table:
+    """Where the letters' events stood, so that an upsert compares them with what has landed since."""
+    columns = [
+        pa.array([letter.log_id for letter in failed], pa.string()),
+        pa.array([letter.partition for letter in failed], pa.int32()),
+        pa.array([letter.offset for letter in failed], pa.int64()),
+        pa.array([letter.ordinal for letter in failed], pa.int32()),
+    ]
+    return pa.table(columns, names=list(delivery.ADDRESS_COLUMNS[:-1]))

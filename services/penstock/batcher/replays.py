@@ -9,15 +9,19 @@ from __future__ import annotations
 
 import asyncio
 import collections
+import contextlib
 import dataclasses
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent import futures
 
+import structlog
+
 from penstock.batcher import (
     accounts,
     dispatch,
     feed,
+    holding,
     landing,
     letters,
     planning,
@@ -31,6 +35,8 @@ from penstock.batcher import (
 from penstock.batcher import settings as lane_settings
 from penstock.core import addresses, breaker, deadletters, dialects, ledger, markers, results
 from penstock.log import port
+
+_log = structlog.get_logger()
 
 _POLL_SECONDS = 1.0
 _HEADER_PAGE = 256
@@ -65,7 +71,14 @@ class Replays:
         self.dispatcher = dispatch.Dispatcher(told, self._lander, shared.circuit, counts_latency=False)
         self.dispatcher.bound(1)
         self._feed = feed.Feed(
-            told, shared.preparer, shared.worker, self.accounts, self.dispatcher, self._letters, transformed=lambda _: None
+            told,
+            shared.preparer,
+            shared.worker,
+            self.accounts,
+            self.dispatcher,
+            self._letters,
+            transformed=lambda _: None,
+            room=self._room,
         )
         self._court = suspects.Court(told)
         self._reparser = reparse.Reparser(told, log.log_id, shared.preparer)
@@ -76,6 +89,9 @@ class Replays:
         self._running = asyncio.Event()
         self._running.set()
         self._assigned = False
+        self._taking = False
+        self._hold = holding.Hold(range(log.partitions))
+        self._subscription: port.Subscription | None = None
 
     @property
     def failure(self) -> results.Failure | None:
@@ -93,6 +109,10 @@ class Replays:
     def pause(self) -> None:
         self._running.clear()
         self.dispatcher.pause()
+
+    def pause_reading(self) -> None:
+        """Land what has been read, and nothing after it."""
+        self._running.clear()
 
     def resume(self) -> None:
         self._running.set()
@@ -116,15 +136,17 @@ class Replays:
             for partition, (offset, metadata) in self.accounts.commits().items()
         }
         changed = {partition: commit for partition, commit in wanted.items() if self._committed.get(partition) != commit}
-        if changed:
+        if changed and self._subscription:
             await self._subscription.commit(changed)
             self._committed |= changed
 
     async def close(self) -> None:
         """After the loops have ended. What is unfinished is read again."""
         await self.dispatcher.close()
-        await self.commit()
-        await self._subscription.close()
+        if self._subscription:
+            with contextlib.suppress(port.PartitionLostError, port.LogUnavailableError):
+                await self.commit()
+            await self._subscription.close()
 
     # -- assignment
 
@@ -137,11 +159,17 @@ class Replays:
             self._second[partition] = await self._second_since(partition, offset)
             self.accounts.open(partition, accounts.PartitionAccounts(offset, metadata), known_letters=set())
         self._assigned = True
+        self._hold.extend(self._subscription)
 
     async def on_revoked(self, partitions: Sequence[int]) -> None:
+        await self.dispatcher.settle(self._settings.revoke_seconds, open_too=not self._taking)
+        with contextlib.suppress(port.PartitionLostError, port.LogUnavailableError, TimeoutError):
+            async with asyncio.timeout(self._settings.revoke_seconds / 2):
+                await self.commit()
+        await self.dispatcher.drop(partitions)
         for partition in partitions:
-            self.dispatcher.drop(partition)
             self.accounts.close(partition)
+            self._committed.pop(partition, None)
 
     async def _seen_below(self, partition: int, offset: int) -> set[tuple[str, int]]:
         """What stood in the replay log before `offset`: a pure function of the log, like a duplicate's verdict."""
@@ -166,18 +194,42 @@ class Replays:
 
     async def run(self) -> None:
         """Read until cancelled. Raises LogError, DeadLetterError for a record that no release up to this one wrote."""
+        assert self._subscription is not None  # noqa: S101 - it has joined
         while True:
-            await self._running.wait()
-            await self.dispatcher.room()
-            for partition, records in reader.by_partition(await self._poll()):
-                await self._take(partition, records)
+            await self._hold.until(self._subscription, self._may_read, self._may_read_again)
+            try:
+                for partition, records in reader.by_partition(await self._poll(self._subscription)):
+                    await self._take(partition, records)
+            except holding.RevokedError:
+                continue
+            except port.LogUnavailableError as error:
+                _log.warning("log_unavailable", sink=self._settings.sink, during="replay", error=str(error))
+                await asyncio.sleep(_POLL_SECONDS)
 
-    async def _poll(self) -> Sequence[port.Record]:
-        records = await self._subscription.poll(max_bytes=self._settings.poll_bytes, timeout_seconds=0.0)
+    def _may_read(self) -> bool:
+        return self._running.is_set() and self.dispatcher.has_room
+
+    async def _may_read_again(self) -> None:
+        await self._running.wait()
+        await self.dispatcher.room()
+
+    async def _room(self, partition: int) -> None:
+        """Raises RevokedError."""
+        books, self._taking = self.accounts.get(partition), True
+        try:
+            if self._subscription and not self.dispatcher.has_room:
+                await self._hold.until(self._subscription, lambda: self.dispatcher.has_room, self.dispatcher.room)
+        finally:
+            self._taking = False
+        if self.accounts.get(partition) is not books:
+            raise holding.RevokedError
+
+    async def _poll(self, subscription: port.Subscription) -> Sequence[port.Record]:
+        records = await subscription.poll(max_bytes=self._settings.poll_bytes, timeout_seconds=0.0)
         if not records:
             self.dispatcher.nothing_unread = True
             self.dispatcher.wake()
-            records = await self._subscription.poll(max_bytes=self._settings.poll_bytes, timeout_seconds=_POLL_SECONDS)
+            records = await subscription.poll(max_bytes=self._settings.poll_bytes, timeout_seconds=_POLL_SECONDS)
         if records:
             self.dispatcher.nothing_unread = False
         return records

@@ -56,4 +56,5 @@ class SecondLetters:
             schema_fingerprint=self._fingerprint,
             revision=self._settings.revision,
             attempt=first.attempt + 1,
+            split_from="" if items == first.items else first.id,
         )

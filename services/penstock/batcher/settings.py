@@ -37,8 +37,9 @@ class LaneSettings:
     """One lane: the path from the log to one sink.
 
     `transform_rows` and `transform_bytes` bound the rows one transform call may make, and what they may repeat of their
-    events; a single event apart, which `event_rows` and `event_bytes` bound; `decoded_bytes` bounds the blocks decoded at once;
-    `memory_bytes` bounds the rows between the transform and the store, beyond which the lane stops reading.
+    events or make of them in expressions that multiply; a single event apart, which `event_rows` and `event_bytes` bound;
+    `decoded_bytes` bounds the blocks decoded at once; `memory_bytes` bounds the rows between the transform and the store,
+    beyond which the lane stops reading.
     """
 
     namespace: str
@@ -56,6 +57,10 @@ class LaneSettings:
     latency_objective_seconds: float
     send_when_idle: bool = False
     ordered: bool = False
+    waits_for_store: bool = False
+    """Whether a lane that has run before starts without its store, which is somewhere else and comes back by itself."""
+    row_addresses: bool = False
+    """Whether rows leave with delivery.ADDRESS_COLUMNS, for sinks that need to know where each came from."""
     deduplicate: Deduplicate | None = None
     start_from: StartFrom = StartFrom.EARLIEST
     retry: Retry = dataclasses.field(default_factory=Retry)
@@ -72,11 +77,17 @@ class LaneSettings:
     event_bytes: int = 256 * 1024 * 1024
     memory_bytes: int = 256 * 1024 * 1024
     transform_memory_bytes: int = 1024 * 1024 * 1024
+    row_bytes: int = 64 * 1024 * 1024
+    """What expressions that multiply may make of one row."""
     transform_seconds: float = 60.0
     commit_seconds: float = 0.2
     snapshot_events: int = 200_000
     """At least so many events between two snapshots of the keys' state."""
     failpoint: failpoints.Failpoint = failpoints.nothing
+    alone: bool = True
+    """Whether no other process can read as this lane, now or while it takes this one for dead."""
+    revoke_seconds: float = 6.0
+    """How long rows on their way may take to land when the partitions go to another process."""
 
     @property
     def lane(self) -> str:

@@ -32,7 +32,7 @@ class Reporter:
 
     def __init__(self, lane: lanes.Lane) -> None:
         self._lane = lane
-        self._counted = ledger.Counts()
+        self._counted: dict[str, int] = {}
         self._stages: dict[str, float] = {}
         self._evicted = 0
         self._forgotten = (0, 0)
@@ -44,7 +44,7 @@ class Reporter:
         events, oldest = await lane.lag()
         totals, rows_in_flight = lane.accounts.totals(), lane.dispatcher.rows_in_flight
         unexplained = totals.unexplained(events_in_flight=lane.accounts.events_in_flight, rows_in_flight=rows_in_flight)
-        self._export_counts(totals)
+        self._export_counts(lane.accounts.own)
         self._export_gauges(events, oldest, unexplained)
         return control_pb2.LaneStatus(
             sink=lane.settings.sink,
@@ -56,7 +56,7 @@ class Reporter:
             batching=self._batching(),
             ledger=_ledger(totals, lane.accounts.events_in_flight, rows_in_flight, unexplained),
             flushes={reason.value: count for reason, count in lane.dispatcher.flushes.items() if count},
-            dead_letters=totals.dead_lettered_events + totals.dead_lettered_rows,
+            dead_letters_written=totals.dead_lettered_events + totals.dead_lettered_rows,
             replays=self._replays(),
         )
 
@@ -65,23 +65,25 @@ class Reporter:
         log = self._lane.replay_log
         totals, rows_in_flight = log.accounts.totals(), log.dispatcher.rows_in_flight
         events_in_flight = log.accounts.events_in_flight
-        self._export_replays(_replay_outcomes(totals), _replay_outcomes(log.accounts.inherited))
+        self._export_replays(_replay_outcomes(log.accounts.own))
         return control_pb2.Replays(
             **_replay_outcomes(totals),
             in_flight=events_in_flight + rows_in_flight,
             unexplained=totals.unexplained(events_in_flight=events_in_flight, rows_in_flight=rows_in_flight),
         )
 
-    def _export_replays(self, totals: Mapping[str, int], inherited: Mapping[str, int]) -> None:
-        for outcome, value in totals.items():
-            grown = max(0, value - max(self._replayed.get(outcome, 0), inherited[outcome]))
-            metrics.LANE_REPLAYS.labels(**self._lane.settings.labels, outcome=outcome).inc(grown)
-        self._replayed = totals
+    def _export_replays(self, counted: Mapping[str, int]) -> None:
+        highest = {outcome: max(value, self._replayed.get(outcome, 0)) for outcome, value in counted.items()}
+        for outcome, value in highest.items():
+            metrics.LANE_REPLAYS.labels(**self._lane.settings.labels, outcome=outcome).inc(value - self._replayed.get(outcome, 0))
+        self._replayed = highest
 
     def _message(self) -> str:
         """Why the lane is not simply running."""
         if failure := self._lane.failure:
             return f"{failure.code}: {failure.message}; {failure.remedy}"
+        if self._lane.away:
+            return f"waits for its store: {self._lane.away}"
         circuit = self._lane.circuit
         return "" if circuit.state is breaker.State.CLOSED else circuit.reason
 
@@ -107,15 +109,14 @@ class Reporter:
             latency_p99_seconds=p99,
         )
 
-    def _export_counts(self, totals: ledger.Counts) -> None:
+    def _export_counts(self, counted: ledger.Counts) -> None:
         labels = self._lane.settings.labels
-        before = self._counted if self._counted.read else self._lane.accounts.inherited
         for counter, outcomes in ((metrics.LANE_EVENTS, _EVENT_OUTCOMES), (metrics.LANE_ROWS, _ROW_OUTCOMES)):
             for outcome, name in outcomes.items():
-                # A partition that was revoked takes its counts along; a counter only ever grows.
-                grown = max(0, getattr(totals, name) - getattr(before, name))
-                counter.labels(**labels, outcome=outcome).inc(grown)
-        self._counted = totals
+                # What was unfinished of a revoked partition is counted by its next owner; a counter only ever grows.
+                value = max(getattr(counted, name), self._counted.get(name, 0))
+                counter.labels(**labels, outcome=outcome).inc(value - self._counted.get(name, 0))
+                self._counted[name] = value
         for stage, seconds in self._lane.preparer.stage_seconds.items():
             metrics.LANE_STAGE_SECONDS.labels(**labels, stage=stage).inc(seconds - self._stages.get(stage, 0.0))
             self._stages[stage] = seconds

@@ -17,6 +17,9 @@ from penstock.core import errors
 COMMANDS: Mapping[str, lazy.Lazy] = types.MappingProxyType(
     {
         "run": lazy.Lazy("penstock.cli.run:run", "Run a pipeline on this machine: HTTP :8080, gRPC :9090.", "run"),
+        "ingest": lazy.Lazy("penstock.cli.roles:ingest", "Only the doors of a pipeline, over a Kafka log.", "run"),
+        "batcher": lazy.Lazy("penstock.cli.roles:batcher", "Only the lane of one sink, over a Kafka log.", "run"),
+        "sink": lazy.Lazy("penstock.cli.roles:sink", "Only the server in front of one store.", "run"),
         "validate": lazy.Lazy("penstock.cli.validate:validate", "Check a pipeline file; name line, field, value, remedy."),
         "test": lazy.Lazy("penstock.cli.test:test", "Try a pipeline on a file of events; print rows and rejects.", "batcher"),
         "infer": lazy.Lazy("penstock.cli.infer:infer", "Write a commented pipeline from a sample of events."),

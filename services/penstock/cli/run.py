@@ -5,25 +5,19 @@ from __future__ import annotations
 import asyncio
 import os
 import pathlib
-import signal
 import sys
 
 import click
 
 from penstock.api import edits, load, lower, machine
 from penstock.api.model import pipeline as api_pipeline
-from penstock.cli import exits
-from penstock.core import delivery, errors, failpoints
+from penstock.cli import exits, serving
+from penstock.core import errors
 from penstock.core.transform import compile as transform_compile
-from penstock.ingest import secret
 from penstock.log import port
 from penstock.log.embedded import front as embedded
-from penstock.machine import directory, service
-from penstock.machine import failpoints as machine_failpoints
-from penstock.sinks import port as sinks_port
+from penstock.machine import directory, secrets, service
 from penstock.telemetry import logs
-
-_HIGHEST_PORT = 65_535
 
 _EXAMPLE = """\b
 Examples:
@@ -36,24 +30,13 @@ goes on where this one was, in either case.
 """
 
 
-class Address(click.ParamType[str]):
-    """`host:port`; port 0 takes a free one."""
-
-    name = "HOST:PORT"
-
-    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        host, _, port_text = value.rpartition(":")
-        if not host or not port_text.isdecimal() or int(port_text) > _HIGHEST_PORT:
-            self.fail(f'"{value}" is not HOST:PORT, such as 127.0.0.1:8080', param, ctx)
-        return value
-
-
 @click.command(epilog=_EXAMPLE)
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=pathlib.Path))
 @click.option("--data", type=click.Path(path_type=pathlib.Path), help="Data directory.  [default: ./.penstock/NAMESPACE/NAME]")
-@click.option("--http", type=Address(), default="127.0.0.1:8080", show_default=True, help="Address of the HTTP door.")
-@click.option("--grpc", type=Address(), default="127.0.0.1:9090", show_default=True, help="Address of the gRPC door.")
-@click.option("--metrics", type=Address(), default="127.0.0.1:9464", show_default=True, help="Address of /metrics.")
+@click.option("--http", type=serving.Address(), default="127.0.0.1:8080", show_default=True, help="Address of the HTTP door.")
+@click.option("--grpc", type=serving.Address(), default="127.0.0.1:9090", show_default=True, help="Address of the gRPC door.")
+@click.option("--metrics", type=serving.Address(), default="127.0.0.1:9464", show_default=True, help="Address of /metrics.")
+@click.option("--control", type=serving.Address(), help="Also be asked here, not only through the data directory's socket.")
 @click.option("--log", "log_type", type=click.Choice(["embedded"]), help="Use this log whatever the file says.")
 @click.option("--sink", "sinks", multiple=True, metavar="NAME=TYPE:PATH", help="Land this sink's rows here instead.")
 @click.option("--new-log-id", is_flag=True, help="The data directory was put back from a copy: what is in its log is new.")
@@ -70,6 +53,7 @@ def run(
     http: str,
     grpc: str,
     metrics: str,
+    control: str | None,
     log_type: str | None,
     sinks: tuple[str, ...],
     new_log_id: bool,
@@ -85,22 +69,27 @@ def run(
     _check_edit(pipeline, where, file)
     if new_log_id:
         _renew_log(where)
-    addresses = service.Addresses(grpc=grpc, http=http, metrics=metrics)
-    sys.exit(_serve(pipeline, where, addresses, drain_seconds))
+    addresses = service.Addresses(grpc=grpc, http=http, metrics=metrics, control=control)
+    sys.exit(serving.serve(lambda: _run(pipeline, where, addresses, drain_seconds)))
 
 
-def accepted(file: pathlib.Path, log_type: str | None = None, sinks: tuple[str, ...] = ()) -> api_pipeline.BatchPipeline:
-    """The pipeline of a file, ready for one machine. Raises InvalidPipelineError with every problem found."""
+def accepted(
+    file: pathlib.Path, log_type: str | None = None, sinks: tuple[str, ...] = (), *, alone: bool = True
+) -> api_pipeline.BatchPipeline:
+    """The pipeline of a file, ready for one machine, or if it is not `alone` for one of several processes.
+
+    Raises InvalidPipelineError with every problem found.
+    """
     overrides = dict(_override(text) for text in sinks)
     written, loaded = load.read_one(file.read_bytes(), file=str(file))
     pipeline = machine.apply_overrides(written, log_type, overrides)
-    problems = machine.one_machine_problems(pipeline)
+    problems = machine.one_machine_problems(pipeline) if alone else machine.process_problems(pipeline)
     for sink in pipeline.spec.sinks if not problems else ():
         problems += transform_compile.check(lower.transform_spec(pipeline, sink))
     if problems:
         # Each sink compiles the transform, and would each tell the same of it.
         raise errors.InvalidPipelineError([loaded.located(problem) for problem in dict.fromkeys(problems)])
-    ignored = machine.ignored_fields(pipeline)
+    ignored = machine.ignored_fields(pipeline) if alone else []
     if ignored:
         click.echo(f"ignored on one machine: {', '.join(ignored)}", err=True)
     unmet = machine.unmet_fields(pipeline)
@@ -134,7 +123,7 @@ def _check_edit(pipeline: api_pipeline.BatchPipeline, where: directory.DataDirec
 async def _is_drained(before: api_pipeline.BatchPipeline, where: directory.DataDirectory) -> bool:
     """Whether every lane of the last pipeline has finished the whole log."""
     try:
-        return await service.is_drained(before, where)
+        return await service.is_drained(before, where, _secrets(before, where))
     except port.LogError:
         return False
 
@@ -150,82 +139,28 @@ def _renew_log(where: directory.DataDirectory) -> None:
         raise exits.Unreachable(str(error)) from error
 
 
-def _serve(
-    pipeline: api_pipeline.BatchPipeline, where: directory.DataDirectory, addresses: service.Addresses, drain_seconds: float
-) -> int:
-    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-        try:
-            return runner.run(_run(pipeline, where, addresses, drain_seconds))
-        except port.LogLockedError as error:
-            raise exits.Invalid(str(error)) from error
-        except secret.SecretError as error:
-            raise exits.Invalid(str(error)) from error
-        except (port.LogError, OSError) as error:
-            raise exits.Unreachable(str(error)) from error
-        except (sinks_port.SinkError, delivery.WriteFailedError) as error:
-            raise exits.Unreachable(error.failure.message, error.failure.remedy) from error
-
-
-def _loop_factory() -> type[asyncio.AbstractEventLoop] | None:
-    try:
-        import uvloop
-    except ImportError:
-        return None
-    return uvloop.new_event_loop  # type: ignore[return-value]
-
-
 async def _run(
     pipeline: api_pipeline.BatchPipeline, where: directory.DataDirectory, addresses: service.Addresses, drain_seconds: float
 ) -> int:
-    running = service.Machine(pipeline, where, addresses, os.environ, _failpoint())
+    cast, known = service.everything(pipeline, where), _secrets(pipeline, where)
+    running = service.Machine(pipeline, cast, addresses, known, where, serving.failpoint())
     await running.start()
     try:
         _say_where(pipeline, where, running)
-        drained = await _until_stopped(running, drain_seconds, at_once=pipeline.spec.lifecycle == "Draining")
+        stop = serving.Stop()
+        if pipeline.spec.lifecycle != "Draining":
+            await stop.asked.wait()
+        stop.draining = True
+        click.echo("draining: new events are refused, accepted ones land (once more to exit at once)", err=True)
+        drained = await running.drain(drain_seconds)
     finally:
         await running.close()
     click.echo("drained: everything accepted has landed" if drained else "stopped: the next start goes on from here", err=True)
     return 0
 
 
-def _failpoint() -> failpoints.Failpoint:
-    """What a test wants to happen at named steps of this process; nothing where it does not say so."""
-    told = os.environ.get(machine_failpoints.VARIABLE, "")
-    try:
-        armed = machine_failpoints.armed(told)
-    except machine_failpoints.FailpointError as error:
-        raise exits.Invalid(str(error)) from error
-    if told:
-        click.echo(f"{machine_failpoints.VARIABLE} is set: {told}", err=True)
-    return armed
-
-
-async def _until_stopped(running: service.Machine, drain_seconds: float, *, at_once: bool) -> bool:
-    """Serve until a signal comes, then drain until that is done or took too long; whether it was done."""
-    stop = _Stop()
-    if not at_once:
-        await stop.asked.wait()
-    stop.draining = True
-    click.echo("draining: new events are refused, accepted ones land (once more to exit at once)", err=True)
-    return await running.drain(drain_seconds)
-
-
-class _Stop:
-    """The first signal asks for a drain; one that comes while it is under way ends the process, like kill -9 and as safely."""
-
-    def __init__(self) -> None:
-        self.asked = asyncio.Event()
-        self.draining = False
-        for number in (signal.SIGINT, signal.SIGTERM):
-            asyncio.get_running_loop().add_signal_handler(number, self._on_signal)
-
-    def _on_signal(self) -> None:
-        if self.draining:
-            # Closing in good order could wait for a store that hangs, and so could the interpreter for its threads.
-            click.echo("stopped at once: the next start goes on from here", err=True)
-            sys.stderr.flush()
-            os._exit(exits.INTERRUPTED)
-        self.asked.set()
+def _secrets(pipeline: api_pipeline.BatchPipeline, where: directory.DataDirectory) -> secrets.SecretStore:
+    return secrets.SecretStore(where.secrets_path, os.environ, secrets.names(pipeline))
 
 
 def _say_where(pipeline: api_pipeline.BatchPipeline, where: directory.DataDirectory, running: service.Machine) -> None:

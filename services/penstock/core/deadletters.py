@@ -54,7 +54,9 @@ class OriginalFormat(enum.Enum):
 class DeadLetter(msgspec.Struct, frozen=True, kw_only=True):
     """One letter. `items` are the failed item ordinals, empty when the unit is the event.
 
-    Times are microseconds since the epoch; `attempt` is 1 for a first letter; every replay adds one.
+    Times are microseconds since the epoch; `attempt` is 1 for a first letter; every replay adds one. `split_from` is the id
+    of the letter of a whole event that was replayed, and of which this row failed. `state` is what the event found of its
+    key (core.state.letters), empty without.
     """
 
     id: str
@@ -83,6 +85,8 @@ class DeadLetter(msgspec.Struct, frozen=True, kw_only=True):
     revision: str
     traceparent: str
     attempt: int
+    split_from: str = ""
+    state: bytes = b""
 
 
 def letter_id(address: addresses.Address, lane: str, items: Sequence[int]) -> str:

@@ -14,6 +14,18 @@ import pyarrow as pa
 
 from penstock.core import addresses, results
 
+LOG_COLUMN, PARTITION_COLUMN, OFFSET_COLUMN = "_penstock_log", "_penstock_partition", "_penstock_offset"
+ORDINAL_COLUMN, ITEM_COLUMN = "_penstock_ordinal", "_penstock_item"
+ADDRESS_COLUMNS = (LOG_COLUMN, PARTITION_COLUMN, OFFSET_COLUMN, ORDINAL_COLUMN, ITEM_COLUMN)
+"""Where each row stands in the log, after its own columns, for sinks that ask for it: text, int32, int64, int32, int32."""
+KEY_COLUMN = "_penstock_key"
+TOMBSTONE_COLUMN = "_penstock_tombstone"
+
+
+def header_column(index: int) -> str:
+    """The column with the value of a record's header."""
+    return f"_penstock_header_{index}"
+
 
 class Identity(enum.Enum):
     """What keeps a retried range from landing twice; chosen per table (docs/delivery.md)."""

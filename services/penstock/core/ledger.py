@@ -45,6 +45,9 @@ class Counts:
     def __add__(self, other: Counts) -> Counts:
         return Counts(**{name: getattr(self, name) + getattr(other, name) for name in _COUNT_NAMES})
 
+    def __sub__(self, other: Counts) -> Counts:
+        return Counts(**{name: getattr(self, name) - getattr(other, name) for name in _COUNT_NAMES})
+
     def unexplained(self, *, events_in_flight: int = 0, rows_in_flight: int = 0) -> int:
         """Events and rows that the two equations cannot place; anything but 0 is a fault."""
         events = self.duplicates + self.dead_lettered_events + self.transformed + events_in_flight

@@ -27,7 +27,10 @@ class Kind(enum.Enum):
 
 
 class Marker(msgspec.Struct, frozen=True, kw_only=True):
-    """`attempt` is that of the letter; `replay_offset` where its replay stands in the replay log, NOWHERE if discarded."""
+    """`attempt` is that of the letter; `replay_offset` where its replay stands in the replay log, NOWHERE if discarded.
+
+    `category` is the letter's and `letter_offset` where it stands beside the marker; NOWHERE if the writer did not know.
+    """
 
     kind: Kind
     id: str
@@ -36,11 +39,15 @@ class Marker(msgspec.Struct, frozen=True, kw_only=True):
     replay_offset: int = NOWHERE
     at_microseconds: int
     reason: str = ""
+    category: str = ""
+    letter_offset: int = NOWHERE
 
 
 _PREFIX = "penstock.marker."
 _VERSION_HEADER = _PREFIX + "version"
 _HEADERS = {name: _PREFIX + name.replace("_", "-") for name in Marker.__struct_fields__}
+_LATER = frozenset(("category", "letter_offset"))
+"""Fields that the first markers did not have."""
 
 
 def is_marker(headers: Mapping[str, bytes]) -> bool:
@@ -61,7 +68,8 @@ def decode(headers: Mapping[str, bytes]) -> Marker:
     if version != str(VERSION):
         raise MarkerError(f"{_VERSION_HEADER}: found {version!r}, this release reads {VERSION}")
     try:
-        fields = {name: headers[header].decode() for name, header in _HEADERS.items()}
+        told = {name: header for name, header in _HEADERS.items() if header in headers or name not in _LATER}
+        fields = {name: headers[header].decode() for name, header in told.items()}
         return msgspec.convert(fields, Marker, strict=False)
     except (KeyError, msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise MarkerError(f"a marker with a damaged header: {error}") from error

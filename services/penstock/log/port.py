@@ -84,6 +84,10 @@ class LogFullError(LogError):
     """`retention.maxBytes` is reached or the disk is full: nothing was written; ingest refuses until there is room."""
 
 
+class LogUnavailableError(LogError):
+    """The log does not answer now, as while its brokers are away; the same call may work later."""
+
+
 class LogLockedError(LogError):
     """Another process writes this log."""
 
@@ -107,7 +111,10 @@ class AssignmentListener(Protocol):
         """Partitions gained, each with its group's last commit (None: the group never committed there)."""
 
     async def on_revoked(self, partitions: Sequence[int]) -> None:
-        """Partitions lost: finish or drop what is in flight, within a bound. May commit."""
+        """Partitions lost: finish or drop what is in flight, within a bound. May commit.
+
+        A member loses all of its partitions at once, and is told anew which ones it has.
+        """
 
 
 class Subscription(Protocol):

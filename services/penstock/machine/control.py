@@ -21,6 +21,10 @@ Context = grpc.aio.ServicerContext[Any, Any]
 _CHUNK_BYTES = 1024 * 1024
 
 
+class NotHereError(KeyError):
+    """What is asked for runs in another process of the pipeline; the message says where to ask."""
+
+
 class QueryRefusedError(Exception):
     """The store will not answer this query; the message is the store's."""
 
@@ -102,6 +106,8 @@ class ControlServicer(control_pb2_grpc.ControlServicer):
         try:
             async for progress in self._machine.replay(request):
                 yield progress
+        except NotHereError as error:
+            await context.abort(grpc.StatusCode.NOT_FOUND, str(error.args[0]))
         except (job.BusyError, port.LogError) as error:
             await context.abort(grpc.StatusCode.FAILED_PRECONDITION, str(error))
 
@@ -110,6 +116,8 @@ class ControlServicer(control_pb2_grpc.ControlServicer):
     ) -> control_pb2.DiscardResponse:
         try:
             return await self._machine.discard(request)
+        except NotHereError as error:
+            await context.abort(grpc.StatusCode.NOT_FOUND, str(error.args[0]))
         except (job.BusyError, port.LogError) as error:
             await context.abort(grpc.StatusCode.FAILED_PRECONDITION, str(error))
 

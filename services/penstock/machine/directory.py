@@ -129,7 +129,7 @@ def default_for(namespace: str, name: str) -> DataDirectory:
 def find(data: pathlib.Path | None, root: pathlib.Path = DEFAULT_ROOT) -> DataDirectory:
     """The directory a command means: `data`, else the only one below `root`. Raises DirectoryError."""
     if data is not None:
-        if not (data / "log.db").exists():
+        if not (data / "log.db").exists() and not (data / _PINNED).exists():
             raise DirectoryError(f"{data}: no pipeline's data here (no log.db); name the directory that `penstock run` uses")
         return DataDirectory(data)
     # A start that failed leaves a log behind, but no accepted pipeline.

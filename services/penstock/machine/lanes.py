@@ -62,6 +62,8 @@ def lane_for(pipeline: api_pipeline.BatchPipeline, sink: api_sinks.Sink) -> lane
         latency_objective_seconds=batching.objective_seconds,
         send_when_idle=batching.prefer == "LowerLatency",
         ordered=lower.ordering(sink) == "PerPartition",
+        waits_for_store=sink.type not in ("DuckDB", "Files"),
+        row_addresses=sink.type == "Kafka" or lower.keeps_latest(sink),
         deduplicate=_deduplicate(pipeline),
         start_from=lane_settings.StartFrom(sink.start_from.type),
         retry=lane_settings.Retry(
@@ -73,6 +75,7 @@ def lane_for(pipeline: api_pipeline.BatchPipeline, sink: api_sinks.Sink) -> lane
         flood=_flood(pipeline),
         circuit=_circuit(sink),
         circuit_mode=breaker.Mode(sink.circuit_breaker.mode),
+        alone=pipeline.spec.log is None or pipeline.spec.log.type != "Kafka",
     )
 
 

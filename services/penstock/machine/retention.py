@@ -6,22 +6,28 @@ Nothing unread is ever deleted, and neither is what a rebuilt deduplication tabl
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from penstock.log import port
 
 
 async def trim(
-    log: port.EventLog, groups: Sequence[str], *, keep_seconds: float, window_seconds: float, stateful: bool = False
+    log: port.EventLog,
+    groups: Sequence[str],
+    *,
+    keep_seconds: float,
+    window_seconds: float,
+    stateful: bool = False,
+    partitions: Sequence[int] | None = None,
 ) -> int:
     """Delete finished records older than both bounds, and return how many. A group that never committed holds everything.
 
-    `stateful`: groups go on from their snapshots, and read again what follows them.
+    `stateful`: groups go on from their snapshots, and read again what follows them; `partitions`: None means all.
     """
     horizon = (time.time() - keep_seconds) * 1e6
     committed = [await log.committed(port.EVENTS, group) for group in groups]
     removed = 0
-    for partition in range(log.partitions):
+    for partition in range(log.partitions) if partitions is None else partitions:
         commits = [commit.get(partition) for commit in committed]
         needed = [commit.offset if commit else 0 for commit in commits]
         if stateful:
@@ -45,13 +51,26 @@ async def _window_before(log: port.EventLog, partition: int, offset: int, window
     return min([*unread, time.time() * 1e6]) - window_seconds * 1e6
 
 
-async def trim_letters(log: port.EventLog, *, keep_seconds: float) -> int:
-    """Delete dead letters older than the bound, and return how many."""
+def _anywhere(_: int, offset: int) -> int:
+    return offset
+
+
+async def trim_letters(
+    log: port.EventLog,
+    *,
+    keep_seconds: float,
+    partitions: Sequence[int] | None = None,
+    edge: Callable[[int, int], int] = _anywhere,
+) -> int:
+    """Delete dead letters older than the bound, and return how many.
+
+    `partitions`: None means all. `edge`: by partition, the highest offset up to a given one below which letters may go.
+    """
     horizon = (time.time() - keep_seconds) * 1e6
     removed = 0
-    for partition in range(log.partitions):
+    for partition in range(log.partitions) if partitions is None else partitions:
         end = (await log.bounds(port.DEAD_LETTERS, partition)).end
-        removed += await _trim_below(log, port.DEAD_LETTERS, partition, end, horizon)
+        removed += await _trim_below(log, port.DEAD_LETTERS, partition, end, horizon, edge)
     return removed
 
 
@@ -70,7 +89,14 @@ async def trim_replays(log: port.EventLog, lanes: Mapping[str, str], *, keep_sec
     return removed
 
 
-async def _trim_below(log: port.EventLog, topic: str, partition: int, limit: int, horizon_microseconds: float) -> int:
+async def _trim_below(
+    log: port.EventLog,
+    topic: str,
+    partition: int,
+    limit: int,
+    horizon_microseconds: float,
+    edge: Callable[[int, int], int] = _anywhere,
+) -> int:
     """Delete the records below `limit` that were appended before the horizon. Append times never go back, so halving finds it."""
     start = (await log.bounds(topic, partition)).start
     low, high = start, limit
@@ -81,6 +107,7 @@ async def _trim_below(log: port.EventLog, topic: str, partition: int, limit: int
             low = middle
         else:
             high = middle - 1
+    low = edge(partition, low)
     if low > start:
         await log.trim(topic, partition, low)
-    return low - start
+    return max(0, low - start)

@@ -207,7 +207,10 @@ class Search:
     ) -> int | None:
         """Rows the event makes for this lane, refused ones included. None where its key's state can't be made again."""
         compiled = transform.Transform(
-            lane.transform, memory_limit_bytes=lane.transform_memory_bytes, time_limit_seconds=lane.transform_seconds
+            lane.transform,
+            memory_limit_bytes=lane.transform_memory_bytes,
+            time_limit_seconds=lane.transform_seconds,
+            made_limit_bytes=lane.row_bytes,
         )
         plain = [name for name in compiled.input_columns if not state_spec.is_hidden(name)]
         try:

@@ -91,18 +91,20 @@ class Book:
         """How far a lane was; asked of the log once per lane and partition."""
         key = (lane, partition)
         if key not in self._progress:
-            self._progress[key] = await self._look(lane, partition)
+            self._progress[key] = await progress(self._log, lane, partition)
         return self._progress[key]
 
-    async def _look(self, lane: str, partition: int) -> selection.Progress:
-        topic = port.replay_topic(sink_of(lane))
-        events = (await self._log.committed(port.EVENTS, lane)).get(partition)
-        replays = (await self._log.committed(topic, lane)).get(partition)
-        return selection.Progress(
-            events_finished=events.offset if events else 0,
-            replays_finished=replays.offset if replays else 0,
-            replays_end=(await self._log.bounds(topic, partition)).end,
-        )
+
+async def progress(log: port.EventLog, lane: str, partition: int) -> selection.Progress:
+    """How far a lane is now. Raises LogError."""
+    topic = port.replay_topic(sink_of(lane))
+    events = (await log.committed(port.EVENTS, lane)).get(partition)
+    replays = (await log.committed(topic, lane)).get(partition)
+    return selection.Progress(
+        events_finished=events.offset if events else 0,
+        replays_finished=replays.offset if replays else 0,
+        replays_end=(await log.bounds(topic, partition)).end,
+    )
 
 
 async def _headers(log: port.EventLog, partition: int) -> AsyncIterator[port.Record]:

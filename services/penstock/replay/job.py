@@ -184,7 +184,7 @@ class _Pen:
         ]
         offsets = await self._append(records)
         return [
-            survey.Published(letter=one.letter, partition=one.partition, offset=offset)
+            survey.Published(letter=one.letter, partition=one.partition, offset=offset, letter_offset=one.offset)
             for one, offset in zip(stretch, offsets, strict=True)
         ]
 
@@ -199,12 +199,11 @@ class _Pen:
     async def discard(self, chosen: Sequence[book.Found]) -> int:
         """Say of letters that they were given up; how many."""
         for stretch in _stretches(chosen, _MOST_AT_ONCE):
-            await self._append(
-                [(port.DEAD_LETTERS, one.partition, markers.encode(self._discarded(one.letter))) for one in stretch]
-            )
+            await self._append([(port.DEAD_LETTERS, one.partition, markers.encode(self._discarded(one))) for one in stretch])
         return len(chosen)
 
-    def _discarded(self, letter: deadletters.DeadLetter) -> markers.Marker:
+    def _discarded(self, found: book.Found) -> markers.Marker:
+        letter = found.letter
         return markers.Marker(
             kind=markers.Kind.DISCARDED,
             id=letter.id,
@@ -212,6 +211,8 @@ class _Pen:
             attempt=letter.attempt,
             at_microseconds=time.time_ns() // 1000,
             reason=self._reason,
+            category=letter.category.value,
+            letter_offset=found.offset,
         )
 
     async def _append(self, records: Sequence[tuple[str, int, tuple[bytes, dict[str, bytes]]]]) -> list[int]:

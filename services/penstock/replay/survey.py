@@ -30,6 +30,8 @@ class Published:
     letter: deadletters.DeadLetter
     partition: int
     offset: int
+    letter_offset: int = markers.NOWHERE
+    """Where the letter stands in the dead-letter topic, if that is known."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,4 +109,6 @@ def marker_of(published: Published, *, at_microseconds: int, reason: str) -> mar
         replay_offset=published.offset,
         at_microseconds=at_microseconds,
         reason=reason,
+        category=published.letter.category.value,
+        letter_offset=published.letter_offset,
     )

@@ -6,7 +6,7 @@ import dataclasses
 import functools
 import pathlib
 from collections.abc import Callable, Mapping
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from penstock.api import lower
 from penstock.api.model import sinks, stores
@@ -14,6 +14,9 @@ from penstock.core import failpoints
 from penstock.sinks import port, tables
 from penstock.sinks.files import formats as files_format
 from penstock.sinks.files import writer as files
+
+if TYPE_CHECKING:
+    from penstock.sinks.kafka import rows as kafka_rows
 
 T = TypeVar("T")
 
@@ -127,6 +130,100 @@ def _clickhouse(sink: sinks.Sink, around: _Surroundings) -> port.SinkWriter:
     )
 
 
+def _postgres(sink: sinks.Sink, around: _Surroundings) -> port.SinkWriter:
+    # As for DuckDB: the client comes with an extra of its own.
+    from penstock.sinks.postgres import server, table, writer
+
+    settings, batching = _settings(sink, sink.postgres), lower.batching(sink)
+    basic = settings.authentication.secret_ref if settings.authentication.type == "Basic" else None
+    own = settings.tls.secret_ref if settings.tls else None
+    authority = settings.tls.ca_secret_ref if settings.tls else None
+    reading = functools.partial(functools.partial, around.secrets)
+    tls = server.Tls(
+        authority=reading(authority.name, authority.key) if authority else None,
+        certificate=reading(own.name, "tls.crt") if own else None,
+        key=reading(own.name, "tls.key") if own else None,
+    )
+    at = server.Server(
+        host=settings.host,
+        port=settings.port,
+        database=settings.database,
+        user=reading(basic.name, "username") if basic else None,
+        password=reading(basic.name, "password") if basic else None,
+        tls=tls if settings.tls else None,
+    )
+    upsert = table.Upsert(key=settings.key or (), version=settings.version_column) if settings.write == "Upsert" else None
+    told = writer.Settings(
+        server=at,
+        state_schema=settings.state_schema,
+        max_connections=settings.max_connections,
+        upsert=upsert,
+        table_policy=tables.TablePolicy(lower.table_policy(sink)),
+        timeout_seconds=batching.write_timeout_seconds,
+    )
+    return writer.PostgresWriter(told, failpoint=failpoints.within("postgres", around.failpoint))
+
+
+def _kafka(sink: sinks.Sink, around: _Surroundings) -> port.SinkWriter:
+    # As for DuckDB: the client comes with an extra of its own.
+    from penstock.log.kafka import settings as kafka_settings
+    from penstock.sinks import certificates
+    from penstock.sinks.kafka import brokers, compress, rows, writer
+
+    settings, batching = _settings(sink, sink.kafka), lower.batching(sink)
+    who, tls = settings.authentication, settings.tls
+    reading = functools.partial(functools.partial, around.secrets)
+    own = (who.secret_ref if who.type == "Tls" else None) or (tls.secret_ref if tls else None)
+    authority = tls.ca_secret_ref if tls else None
+    mechanisms = {"ScramSha512": kafka_settings.Mechanism.SCRAM_SHA_512, "Plain": kafka_settings.Mechanism.PLAIN}
+    password = who.password_secret_ref
+    at = brokers.Brokers(
+        bootstrap=settings.bootstrap_servers,
+        mechanism=mechanisms.get(who.type),
+        user=who.username or "",
+        password=reading(password.name, password.key) if password else None,
+        tls=certificates.Tls(
+            place="kafka.tls",
+            authority=reading(authority.name, authority.key) if authority else None,
+            certificate=reading(own.name, "tls.crt") if own else None,
+            key=reading(own.name, "tls.key") if own else None,
+        )
+        if tls
+        else None,
+        request_seconds=min(10.0, batching.write_timeout_seconds / 3),
+    )
+    told = writer.Settings(
+        at=at,
+        format=_record_format(sink, settings.format, around.secrets),
+        layout=rows.Layout(headers=[header.name for header in settings.headers]),
+        codec=compress.Codec(settings.compression),
+        batch_bytes=settings.batch_bytes,
+        new_topic=brokers.NewTopic(partitions=settings.partitions, replicas=settings.replication_factor),
+        table_policy=tables.TablePolicy(lower.table_policy(sink)),
+        timeout_seconds=batching.write_timeout_seconds,
+    )
+    return writer.KafkaWriter(told, failpoint=failpoints.within("kafka", around.failpoint))
+
+
+def _record_format(sink: sinks.Sink, told: stores.KafkaSinkFormat, secrets: Secrets) -> kafka_rows.Format:
+    from penstock.sinks.kafka import registry, rows
+
+    if told.type == "Json":
+        return rows.Json()
+    if told.type != "Avro" or told.registry is None:
+        raise tables.misconfigured(
+            "FORMAT", f"sink {sink.name}: records can't be written as {told.type} yet", "use format type Json or Avro"
+        )
+    basic = told.registry.authentication.secret_ref
+    return rows.Avro(
+        registry.Registry(
+            url=told.registry.url,
+            user=functools.partial(secrets, basic.name, "username") if basic else None,
+            password=functools.partial(secrets, basic.name, "password") if basic else None,
+        )
+    )
+
+
 def _value(header: stores.HttpHeader, secrets: Secrets) -> Callable[[], str]:
     reference = header.secret_key_ref
     if reference is not None:
@@ -146,4 +243,6 @@ _BUILDERS: Mapping[str, Callable[[sinks.Sink, _Surroundings], port.SinkWriter]] 
     "DuckDB": _duckdb,
     "Files": _files,
     "HTTP": _http,
+    "Kafka": _kafka,
+    "Postgres": _postgres,
 }

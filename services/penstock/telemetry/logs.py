@@ -20,6 +20,8 @@ TEXT_LIMIT_CHARACTERS = 500
 
 # These tell at INFO or below what our own events tell better, request by request.
 _CHATTY_LIBRARIES = ("aiohttp.access", "asyncio", "grpc")
+_SILENT_LIBRARIES = ("aiokafka",)
+"""Theirs are many lines a second while brokers are away; ours say the same once."""
 
 
 def configure(*, level: str = "INFO", stream: TextIO | None = None) -> None:
@@ -32,6 +34,8 @@ def configure(*, level: str = "INFO", stream: TextIO | None = None) -> None:
     root.setLevel(level)
     for name in _CHATTY_LIBRARIES:
         logging.getLogger(name).setLevel(max(root.level, logging.WARNING))
+    for name in _SILENT_LIBRARIES:
+        logging.getLogger(name).setLevel(logging.CRITICAL)
     structlog.configure(
         processors=[
             structlog.stdlib.filter_by_level,

@@ -62,6 +62,8 @@ LANE_STAGE_SECONDS = _counter(
     "lane_stage_seconds", "CPU seconds by stage (decode, deduplicate, transform, form, encode).", (*_LANE, "stage")
 )
 DEAD_LETTERS = _counter("dead_letters", "Dead letters written, by category.", (*_LANE, "category"))
+DEAD_LETTERS_OUTSTANDING = _gauge("dead_letters_outstanding", "Dead letters that wait, by category.", (*_LANE, "category"))
+DEAD_LETTERS_EXPIRED = _gauge("dead_letters_expired", "Dead letters that waited until their retention ended.", _LANE)
 SUSPECTS = _counter("suspects", "Blocks tried in a child process after a crash loop (convicted, cleared).", (*_LANE, "outcome"))
 DROPPED_EVENTS = _counter("dropped_events", "Events that a removed sink had not read when its lane was dropped.", _LANE)
 CIRCUIT_STATE = _gauge("circuit_state", "0 closed, 1 half-open, 2 open.", _LANE)
@@ -116,6 +118,11 @@ SINK_POOL_LIFETIME_SECONDS = _histogram(
     ("sink_type", "reason"),
     _SECONDS,
 )
+SINK_STAGE_SECONDS = _histogram("sink_stage_seconds", "Parts of a write, by stage (encode, produce).", ("sink_type", "stage"), _SECONDS)
+SINK_QUEUE_RECORDS = _gauge(
+    "sink_queue_records", "Records handed to the producer that no broker has acknowledged.", ("sink_type",)
+)
+SINK_QUEUE_BYTES = _gauge("sink_queue_bytes", "Their bytes, as sent.", ("sink_type",))
 
 # Process
 EVENT_LOOP_LAG_SECONDS = _histogram("event_loop_lag_seconds", "How late a 100 ms timer fires.", (), _SECONDS)

@@ -176,14 +176,16 @@ class LaneStatus(_message.Message):
     BATCHING_FIELD_NUMBER: _builtins.int
     LEDGER_FIELD_NUMBER: _builtins.int
     FLUSHES_FIELD_NUMBER: _builtins.int
-    DEAD_LETTERS_FIELD_NUMBER: _builtins.int
+    DEAD_LETTERS_WRITTEN_FIELD_NUMBER: _builtins.int
     REPLAYS_FIELD_NUMBER: _builtins.int
+    DEAD_LETTERS_FIELD_NUMBER: _builtins.int
     sink: _builtins.str
     state: _builtins.str
     """Starting, Running, Paused, Halted (a condition needs a person), Draining, Drained."""
     message: _builtins.str
     circuit: _builtins.str
-    dead_letters: _builtins.int
+    dead_letters_written: _builtins.int
+    """Events and rows that the ledger knows to be dead-lettered."""
     @_builtins.property
     def delivery(self) -> Global___Delivery: ...
     @_builtins.property
@@ -196,6 +198,8 @@ class LaneStatus(_message.Message):
     def flushes(self) -> _containers.ScalarMap[_builtins.str, _builtins.int]: ...
     @_builtins.property
     def replays(self) -> Global___Replays: ...
+    @_builtins.property
+    def dead_letters(self) -> Global___DeadLetters: ...
     def __init__(
         self,
         *,
@@ -208,16 +212,74 @@ class LaneStatus(_message.Message):
         batching: Global___Batching | None = ...,
         ledger: Global___Ledger | None = ...,
         flushes: _abc.Mapping[_builtins.str, _builtins.int] | None = ...,
-        dead_letters: _builtins.int = ...,
+        dead_letters_written: _builtins.int = ...,
         replays: Global___Replays | None = ...,
+        dead_letters: Global___DeadLetters | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["batching", b"batching", "delivery", b"delivery", "lag", b"lag", "ledger", b"ledger", "replays", b"replays"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["batching", b"batching", "dead_letters", b"dead_letters", "delivery", b"delivery", "lag", b"lag", "ledger", b"ledger", "replays", b"replays"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["batching", b"batching", "circuit", b"circuit", "dead_letters", b"dead_letters", "delivery", b"delivery", "flushes", b"flushes", "lag", b"lag", "ledger", b"ledger", "message", b"message", "replays", b"replays", "sink", b"sink", "state", b"state"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["batching", b"batching", "circuit", b"circuit", "dead_letters", b"dead_letters", "dead_letters_written", b"dead_letters_written", "delivery", b"delivery", "flushes", b"flushes", "lag", b"lag", "ledger", b"ledger", "message", b"message", "replays", b"replays", "sink", b"sink", "state", b"state"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___LaneStatus: _TypeAlias = LaneStatus  # noqa: Y015
+
+@_typing.final
+class DeadLetters(_message.Message):
+    """What has become of a lane's letters; those that expired were outstanding when their retention ended."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class ByCategoryEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.int
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.int = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    OUTSTANDING_FIELD_NUMBER: _builtins.int
+    REPLAYED_FIELD_NUMBER: _builtins.int
+    EXPIRED_FIELD_NUMBER: _builtins.int
+    BY_CATEGORY_FIELD_NUMBER: _builtins.int
+    DISCARDED_FIELD_NUMBER: _builtins.int
+    outstanding: _builtins.int
+    replayed: _builtins.int
+    """Put back, and not failed again."""
+    expired: _builtins.int
+    discarded: _builtins.int
+    @_builtins.property
+    def by_category(self) -> _containers.ScalarMap[_builtins.str, _builtins.int]:
+        """Of those that are outstanding."""
+
+    def __init__(
+        self,
+        *,
+        outstanding: _builtins.int = ...,
+        replayed: _builtins.int = ...,
+        expired: _builtins.int = ...,
+        by_category: _abc.Mapping[_builtins.str, _builtins.int] | None = ...,
+        discarded: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["by_category", b"by_category", "discarded", b"discarded", "expired", b"expired", "outstanding", b"outstanding", "replayed", b"replayed"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DeadLetters: _TypeAlias = DeadLetters  # noqa: Y015
 
 @_typing.final
 class Replays(_message.Message):

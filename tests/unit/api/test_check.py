@@ -108,6 +108,11 @@ _BROKEN: list[tuple[str, dict[str, Any]]] = [
     ("spec.log.kafka.authentication.secretRef", _log(authentication={"secretRef": _SECRET})),
     ("spec.log.kafka.tls", _log(authentication={"type": "Tls", "secretRef": _SECRET})),
     ("spec.log.kafka.partitions", {**_log(partitions=2), **_sink(replicas={"max": 3})}),
+    ("spec.sinks[0].kafka.tombstone", {"sinks": _store("Kafka", "kafka", **_KAFKA_SINK, tombstone="true")}),
+    (
+        "spec.sinks[0].kafka.headers",
+        {"sinks": _store("Kafka", "kafka", **_KAFKA_SINK, headers=[{"name": "penstock-event-id", "value": "id"}])},
+    ),
     ("spec.source.kafka", {"source": {"type": "Kafka"}}),
     ("spec.source.ingest", {"source": {"type": "Kafka", "kafka": _SOURCE, "ingest": {}}}),
     ("spec.source.ingest.auth.secretRef", _ingest(auth={"type": "BearerToken"})),

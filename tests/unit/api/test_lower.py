@@ -11,7 +11,8 @@ from tests.unit.api import examples
 
 from penstock.api import defaults, lower
 from penstock.api.model import batching, sinks
-from penstock.core import schema
+from penstock.core import delivery, schema
+from penstock.core.transform import compile as transform_compile
 from penstock.core.transform import spec
 
 
@@ -225,3 +226,33 @@ def test_events_share_a_partition_by_the_deduplication_key_unless_told_otherwise
     assert lower.partition_key(examples.made(schema=declared, deduplicate=key)) == ("a", "b")
     source = {"ingest": {"partitionBy": ["b"]}}
     assert lower.partition_key(examples.made(schema=declared, deduplicate=key, source=source)) == ("b",)
+
+
+def test_a_kafka_sinks_key_and_headers_are_columns_over_the_outputs() -> None:
+    """Catches a key that sees the event's fields instead of what is written, and one whose rows go to no column."""
+    kafka = {"bootstrapServers": ["k:1"], "topic": "t", "key": "total", "headers": [{"name": "h", "value": "total + 1"}]}
+    pipeline = examples.made(
+        transform={"select": [{"name": "total", "value": "1 + 1"}]},
+        sinks=[{"name": "out", "type": "Kafka", "kafka": {**kafka, "tombstone": "total IS NULL"}}],
+    )
+    outputs = lower.transform_spec(pipeline, pipeline.spec.sinks[0]).select or ()
+    assert [(one.name, one.derived) for one in outputs] == [
+        ("total", False),
+        (delivery.KEY_COLUMN, True),
+        (delivery.TOMBSTONE_COLUMN, True),
+        (delivery.header_column(0), True),
+    ]
+    assert [one.value.path for one in outputs if one.derived and one.value] == [
+        "spec.sinks[0].kafka.key",
+        "spec.sinks[0].kafka.tombstone",
+        "spec.sinks[0].kafka.headers[0].value",
+    ]
+    assert transform_compile.check(lower.transform_spec(pipeline, pipeline.spec.sinks[0])) == []
+
+
+def test_a_kafka_sinks_own_linger_is_the_batchs() -> None:
+    """Catches a field that is read and then ignored."""
+    kafka = {"bootstrapServers": ["k:1"], "topic": "t", "lingerMilliseconds": 7}
+    for batching_, expected in (({}, 0.007), ({"static": {"lingerMilliseconds": 11}}, 0.011)):
+        sink = {"name": "out", "type": "Kafka", "kafka": kafka, "batching": batching_}
+        assert lower.batching(examples.made(sinks=[sink]).spec.sinks[0]).static_linger_seconds == expected

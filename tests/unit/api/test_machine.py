@@ -34,13 +34,8 @@ _CLUSTER: dict[str, Any] = {
 def test_what_changes_where_data_goes_is_refused_with_the_flag_that_helps() -> None:
     """Catches a laptop run that writes to the production store, or nowhere."""
     problems = machine.one_machine_problems(examples.made(**_CLUSTER))
-    assert [problem.field for problem in problems] == [
-        "spec.log.type",
-        "spec.sinks[0].type",
-        "spec.sinks[1].files.url",
-    ]
-    assert "--log embedded" in problems[0].remedy
-    assert "--sink ware-house=duckdb:" in problems[1].remedy
+    assert [problem.field for problem in problems] == ["spec.sinks[1].files.url"]
+    assert "--sink lake=duckdb:" in problems[0].remedy
 
 
 def test_a_kafka_source_can_not_be_replaced() -> None:

@@ -125,17 +125,17 @@ def test_events_refused_as_a_whole_wait_for_their_letters():
     assert part.settled.unexplained() == 0
 
 
-def test_the_lane_adds_its_partitions_and_keeps_what_was_inherited():
+def test_the_lane_adds_its_partitions_and_knows_what_it_counted_itself():
     lane = accounts.LaneAccounts("log")
     before = ledger.LaneMetadata(counts=ledger.Counts(read=5, duplicates=5))
     lane.open(0, accounts.PartitionAccounts(4, before), set())
     lane.open(1, _partition(7), {addresses.Position(7, 0, 0)})
     lane[1].started(_verdict(7, events=2), lost=0)
     assert lane.totals().read == 7
-    assert lane.inherited.read == 5
+    assert lane.own.read == 2
     assert lane.events_in_flight == 2
     assert {mark.partition: mark.position.offset for mark in lane.finished_below()} == {0: 4, 1: 7}
     assert lane.known_letters(1)
     lane.close(1)
-    assert lane.totals().read == 5
+    assert (lane.totals().read, lane.own.read) == (5, 0)
     lane.written(1, {7: 1})

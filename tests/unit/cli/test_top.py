@@ -31,7 +31,9 @@ def status(read: int = 1000, written: int = 800, **ledger: int) -> control_pb2.S
         ),
         ledger=control_pb2.Ledger(events_read=read, rows_written=written, rows_made=written, **ledger),
         flushes={"cap_linger": 2, "close_line": 7, "revoke": 0},
-        dead_letters=3,
+        dead_letters=control_pb2.DeadLetters(
+            outstanding=3, replayed=5, expired=0, by_category={"SinkRejected": 1, "TransformFailed": 2}
+        ),
     )
     return control_pb2.StatusResponse(
         namespace="web",
@@ -58,7 +60,8 @@ def test_everything_a_person_asks_for_is_there() -> None:
     for part in (
         "web/clicks", "up 1m 40s", "cpu 50%", "log 3.0 MiB", "4 rejected", "warehouse", "7 events · 250 ms", "5,000 rows",
         "linger 500 ms", "2 in flight", "9 batches of 1,234 rows", "p99 700 ms", "close_line 7 · cap_linger 2", "Closed",
-        "EffectivelyOnce · Transactional", "0 lost", "0 unexplained", "3 dead letters",
+        "EffectivelyOnce · Transactional", "0 lost", "0 unexplained",
+        "3 outstanding (2 TransformFailed, 1 SinkRejected) · 5 replayed",
     ):  # fmt: skip
         assert part in text, part
     assert "revoke" not in text
@@ -153,7 +156,8 @@ def test_replayed_letters_are_not_shown_as_if_nothing_had_happened() -> None:
     """Catches letters that look outstanding after a replay has landed them."""
     current = status()
     current.lanes[0].replays.CopyFrom(control_pb2.Replays(letters=3, rows_landed=5, failed_again=1))
-    assert "3 dead letters written · 3 replayed · 5 rows landed · 1 failed again" in shown(current)
+    current.lanes[0].dead_letters.CopyFrom(control_pb2.DeadLetters(outstanding=1, replayed=2, by_category={"SinkRejected": 1}))
+    assert "1 outstanding (1 SinkRejected) · 2 replayed · 5 rows landed · 1 failed again" in shown(current)
 
 
 def test_the_lane_of_a_removed_sink_is_shown_with_the_way_out() -> None:

@@ -71,7 +71,10 @@ async def test_an_http_sink_asks_for_its_secrets_and_says_when_there_are_none(tm
 @pytest.mark.parametrize(
     "fields",
     [
-        {"type": "Kafka", "kafka": {"bootstrapServers": ["k:1"], "topic": "t"}},
+        {
+            "type": "Kafka",
+            "kafka": {"bootstrapServers": ["k:1"], "topic": "t", "format": {"type": "Protobuf", "registry": {"url": "http://r"}}},
+        },
         {"type": "Files", "files": {"url": "s3://bucket/logs"}},
     ],
     ids=["Kafka", "S3"],

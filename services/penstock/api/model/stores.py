@@ -79,13 +79,21 @@ class KafkaSink(base.Model):
     key: base.Sql | None = None
     """SQL over the output columns that gives the record's key. Omitted: no key."""
     headers: Annotated[tuple[RecordHeader, ...], base.named(32)] = ()
-    """Headers of each record."""
+    """Headers of each record, beside penstock-event-id, which every record has."""
+    tombstone: base.Sql | None = None
+    """SQL over the output columns. Where it is true the record has its key and no value, which deletes the key from a
+    compacted topic. Needs key."""
+    partitions: Annotated[int, base.whole(1, 10_000)] | None = None
+    """Partitions of a topic that tablePolicy CreateIfMissing makes. Omitted: the brokers' default."""
+    replication_factor: Annotated[int, base.whole(1, 15)] | None = None
+    """Copies of each partition of a topic that is made. Omitted: the brokers' default."""
     format: KafkaSinkFormat = KafkaSinkFormat()
     """How a record's value is written."""
     compression: Literal["None", "Gzip", "Snappy", "Lz4", "Zstd"] = "Zstd"
     """How the producer compresses."""
-    linger_milliseconds: Annotated[int, base.whole(0, 10_000)] = 5
-    """How long the producer collects records of one partition."""
+    linger_milliseconds: Annotated[int, base.whole(1, 10_000)] | None = None
+    """How long rows are collected before they are sent, where batching.static.lingerMilliseconds doesn't say. The producer
+    itself waits for nothing: what it is given is a batch already. Omitted: as batching.objective has it."""
     batch_bytes: Annotated[int, base.whole(1024, 64 << 20)] = 1 << 20
     """Size of the producer's batch of one partition."""
     authentication: base.KafkaAuthentication = base.KafkaAuthentication()

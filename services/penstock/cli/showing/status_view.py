@@ -113,19 +113,15 @@ def _lane_lines(lane: control_pb2.LaneStatus, before: control_pb2.LaneStatus, se
 
 
 def _dead(lane: control_pb2.LaneStatus) -> rich.text.Text:
-    """Letters that were written, and what became of those that were replayed; yellow while some were not."""
-    replays = lane.replays
-    if not replays.letters:
-        return rich.text.Text(f"{lane.dead_letters:,} dead letters", style="yellow" if lane.dead_letters else "none")
-    parts = [
-        f"{lane.dead_letters:,} dead letters written",
-        f"{replays.letters:,} replayed",
-        f"{replays.rows_landed:,} rows landed",
-    ]
-    parts += [f"{replays.failed_again:,} failed again"] if replays.failed_again else []
-    parts += [f"{replays.in_flight:,} in flight"] if replays.in_flight else []
-    left = lane.dead_letters - replays.letters + replays.failed_again
-    return rich.text.Text(" · ".join(parts), style="yellow" if left > 0 else "none")
+    """What waits and why, and what became of the others; yellow while some wait."""
+    counts, replays = lane.dead_letters, lane.replays
+    by_count = sorted(counts.by_category.items(), key=lambda category: (-category[1], category[0]))
+    why = ", ".join(f"{count:,} {category}" for category, count in by_count)
+    parts = [f"{counts.outstanding:,} outstanding" + (f" ({why})" if why else "")]
+    others = {"replayed": counts.replayed, "discarded": counts.discarded, "expired": counts.expired}
+    others |= {"rows landed": replays.rows_landed, "failed again": replays.failed_again, "in flight": replays.in_flight}
+    parts += [f"{count:,} {name}" for name, count in others.items() if count]
+    return rich.text.Text(" · ".join(parts), style="yellow" if counts.outstanding else "none")
 
 
 def _retired(lane: control_pb2.RetiredLane, now: float) -> rich.text.Text:

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from penstock.core import addresses
+from penstock.core import addresses, delivery
 from penstock.core.transform import spec
 
 Index = npt.NDArray[np.int64]
@@ -27,6 +27,13 @@ class Events:
 
     offsets: Index
     ordinals: Index
+    origins: pa.Table | None = None
+    """Of replayed events: where they stood when they failed, as delivery.ADDRESS_COLUMNS without the item."""
+
+    def part(self, start: int, stop: int) -> Events:
+        """Events `start` up to `stop`."""
+        origins = None if self.origins is None else self.origins.slice(start, stop - start)
+        return Events(offsets=self.offsets[start:stop], ordinals=self.ordinals[start:stop], origins=origins)
 
     def position(self, event: int) -> addresses.Position:
         return addresses.Position(int(self.offsets[event]), int(self.ordinals[event]))
@@ -126,6 +133,16 @@ class Chunk:
         """The addresses of single rows, by index."""
         events, items = self.row_events, _integers(self.rows, spec.ITEM_COLUMN)
         return [dataclasses.replace(self.events.position(int(events[row])), item=int(items[row])) for row in rows]
+
+    def row_addresses(self) -> pa.Table:
+        """Where each row came from, as delivery.ADDRESS_COLUMNS; a replayed one came from where it stood at first."""
+        offsets, ordinals, items = self._row_places()
+        if self.events.origins is not None:
+            return self.events.origins.take(pa.array(self.row_events)).append_column(delivery.ITEM_COLUMN, pa.array(items))
+        log = pa.repeat(pa.scalar(self.range.log_id), len(offsets))
+        partitions = np.full(len(offsets), self.range.partition, dtype=np.int32)
+        columns = [log, *map(pa.array, (partitions, offsets, ordinals.astype(np.int32), items))]
+        return pa.table(columns, names=list(delivery.ADDRESS_COLUMNS))
 
     def at(self, places: set[addresses.Position]) -> Mask:
         """Which rows stand at one of these addresses. Row by row: meant for the few that a crash left in doubt."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import enum
 from collections.abc import Mapping
 
@@ -15,6 +16,8 @@ _PREFIX = "penstock.dead-letter."
 VERSION_HEADER = _PREFIX + "version"
 HEADERS = {name: _PREFIX + name.replace("_", "-") for name in deadletters.DeadLetter.__struct_fields__ if name != "original"}
 _VERSION = b"%d" % VERSION
+_LATER = {"split_from": "", "state": b""}
+"""Fields that the first letters did not have, with what stands for nothing; then there is no header."""
 _INTEGERS = frozenset(field.name for field in msgspec.structs.fields(deadletters.DeadLetter) if field.type is int)
 _FAULTS = (msgspec.MsgspecError, ValueError, RecursionError)
 
@@ -22,7 +25,9 @@ _FAULTS = (msgspec.MsgspecError, ValueError, RecursionError)
 def encode(letter: deadletters.DeadLetter) -> dict[str, bytes]:
     headers = {VERSION_HEADER: _VERSION}
     for name, header in HEADERS.items():
-        headers[header] = _to_bytes(getattr(letter, name))
+        value = getattr(letter, name)
+        if name not in _LATER or value != _LATER[name]:
+            headers[header] = _to_bytes(value)
     return headers
 
 
@@ -33,11 +38,12 @@ def decode(value: bytes, headers: Mapping[str, bytes]) -> deadletters.DeadLetter
         raise deadletters.DeadLetterError(f"{VERSION_HEADER}: missing, and no header of another dialect is there")
     if found != _VERSION:
         raise deadletters.DeadLetterError(f"{VERSION_HEADER}: found {texts.shown(found)}, this release reads {VERSION}")
-    if missing := [header for header in HEADERS.values() if header not in headers]:
+    if missing := [header for name, header in HEADERS.items() if header not in headers and name not in _LATER]:
         raise deadletters.DeadLetterError(f"{missing[0]}: missing")
     fields: dict[str, object] = {"original": value}
     for name, header in HEADERS.items():
-        fields[name] = _from_bytes(name, header, headers[header])
+        if header in headers:
+            fields[name] = _from_bytes(name, header, headers[header])
     return checked(fields)
 
 
@@ -66,6 +72,8 @@ def _to_bytes(value: object) -> bytes:
         return texts.to_bytes(value)
     if isinstance(value, enum.Enum):
         return str(value.value).encode()
+    if isinstance(value, bytes):
+        return base64.b64encode(value)
     return msgspec.json.encode(value)
 
 

@@ -244,7 +244,7 @@ class _Compiler:
             return None, make(literal=output.literal, field=pa.field(output.name, pa.string()))
         path = f"spec.transform.select[{number}].name"
         wanted = output.value or spec.Expression(name=output.name, sql=f'"{output.name}"', path=path)
-        read = self._read(wanted, self._scope)
+        read = self._read(wanted, scope.Scope(dict(self._outputs)) if output.derived else self._scope)
         if read is None:
             self._outputs[output.name] = _REFUSED
             return None, None

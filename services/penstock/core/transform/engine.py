@@ -174,6 +174,9 @@ class Engine:
             raise LimitError(f"the SQL engine failed: {message_of(error)}") from error
         except duckdb.Error as error:
             raise DataError(message_of(error)) from error
+        except UnicodeDecodeError as error:
+            # The engine cuts the value that it quotes in a message, also in the middle of a character.
+            raise DataError(message_of(ValueError(bytes(error.object).decode(errors="backslashreplace")))) from error
 
     def _reopen(self) -> None:
         """After a fault of its own the engine answers nothing any more."""

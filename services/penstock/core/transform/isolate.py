@@ -21,6 +21,8 @@ from penstock.core.transform import engine, growth, sources
 MOST_MESSAGES = 200
 """Failing rows of one call that are run alone for a message of their own; further ones get their expression's first."""
 
+_MOST_CALLS = 4
+"""So many times what one query may make, all queries of a call may make together."""
 _BLAME = "blame"
 _SOMEWHERE = "spec.transform"
 """The place of a failure that none of the expressions has by itself."""
@@ -47,9 +49,11 @@ class FailedRow:
 class Queries:
     """A plan's prepared queries on one engine; a second one, opened at the first failure, finds the expression at fault."""
 
-    def __init__(self, plan: compiler.Plan, *, memory_limit_bytes: int, time_limit_seconds: float) -> None:
+    def __init__(self, plan: compiler.Plan, *, memory_limit_bytes: int, made_limit_bytes: int, time_limit_seconds: float) -> None:
+        """`made_limit_bytes`: what expressions that multiply may make of one row, and of all rows in one query."""
         self._plan = plan
         self._memory_limit_bytes, self._time_limit_seconds = memory_limit_bytes, time_limit_seconds
+        self._made_limit_bytes = made_limit_bytes
         self._engine = self._open(share_work=True)
         self._engine.prepare(compiler.MAIN, plan.main_sql)
         if plan.count_sql:
@@ -75,24 +79,47 @@ class Queries:
         """Answers that together cover every row but the failed ones; no two speak of one row."""
         return self._bounded(table) if self._wild and len(table) else self._run(table)
 
+    @property
+    def is_wild(self) -> bool:
+        """Whether some expression multiplies."""
+        return bool(self._wild)
+
+    def made_at_most(self, table: pa.Table) -> growth.Bytes:
+        """What such expressions may make of each row."""
+        return np.asarray(np.sum(self._bounds(table), axis=0))
+
+    def _bounds(self, table: pa.Table) -> list[growth.Bytes]:
+        known = growth.extents(table)
+        return [step.wild.of(known) for step in self._wild if step.wild]
+
     def _bounded(self, table: pa.Table) -> tuple[list[Answer], list[FailedRow]]:
         """Expressions that multiply, on no more rows at once than memory allows, and not on rows that are too much alone."""
-        known = growth.extents(table)
-        bounds = [step.wild.of(known) for step in self._wild if step.wild]
+        bounds = self._bounds(table)
         worst = np.argmax(bounds, axis=0)
         size = np.sum(bounds, axis=0)
-        fits = size <= self._memory_limit_bytes
+        fits = size <= self._made_limit_bytes
         failed = [self._oversized(table, row, self._wild[worst[row]], size[row]) for row in np.flatnonzero(~fits).tolist()]
         answers: list[Answer] = []
-        for part in _parts(np.flatnonzero(fits), size, self._memory_limit_bytes):
+        left = _MOST_CALLS * self._made_limit_bytes
+        for part in _parts(np.flatnonzero(fits), size, self._made_limit_bytes):
+            if left < 0:
+                failed += [self._left_over(table, row, self._wild[worst[row]]) for row in part.tolist()]
+                continue
             more, worse = self._run(table.slice(part[0], len(part)) if part[-1] - part[0] == len(part) - 1 else table.take(part))
             answers, failed = answers + more, failed + worse
+            left -= sum(answer.result.nbytes for answer in more)
         return answers, failed
 
+    def _left_over(self, table: pa.Table, row: int, step: compiler.Step) -> FailedRow:
+        """Only ever of one event with many rows: calls for several events are cut before (batcher.prepare)."""
+        limit = _MOST_CALLS * self._made_limit_bytes >> 20
+        message = f"the rows before this one were made into more than {limit:,} MiB already; replayed, it can be made alone"
+        return FailedRow(row=int(table.column(sources.ROW)[row].as_py()), path=step.path, message=message)
+
     def _oversized(self, table: pa.Table, row: int, step: compiler.Step, size: float) -> FailedRow:
-        limit = self._memory_limit_bytes >> 20
+        limit = self._made_limit_bytes >> 20
         found = f"{size / 2**20:,.0f} MiB" if size < 2**40 else "more than 1 TiB"
-        message = f"could make {found} of this row, more than the {limit:,} MiB that a transform may take"
+        message = f"could make {found} of this row, more than the {limit:,} MiB that a row may take"
         return FailedRow(row=int(table.column(sources.ROW)[row].as_py()), path=step.path, message=message)
 
     def _run(self, table: pa.Table) -> tuple[list[Answer], list[FailedRow]]:

@@ -119,7 +119,8 @@ def _outputs(told: spec.TransformSpec) -> Iterator[errors.Problem]:
     seen: set[str] = set()
     for index, output in enumerate(told.select or ()):
         path = f"{_AT}.select[{index}].name"
-        yield from _reserved(path, output.name)
+        if not output.derived:
+            yield from _reserved(path, output.name)
         if output.name.lower() in seen:
             yield _problem(path, output.name, "is selected twice; case makes no difference", "give one of them another name")
         seen.add(output.name.lower())

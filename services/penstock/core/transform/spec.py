@@ -57,12 +57,16 @@ class Expression:
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Output:
-    """One selected column: an expression, or a literal text. Route-only columns feed templates and are not written."""
+    """One selected column: an expression, or a literal text. Route-only columns feed templates and are not written.
+
+    `derived`: over the output columns before it, for the sink alone; its name may be one that is reserved.
+    """
 
     name: str
     value: Expression | None = None
     literal: str | None = None
     route_only: bool = False
+    derived: bool = False
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)

@@ -20,6 +20,9 @@ from penstock.core.transform import engine, explode, isolate, scope, sources, sp
 
 Index = npt.NDArray[np.int32]
 
+_ENDLESS_BYTES = 2.0**40
+"""More than any call may make; small enough to be added up."""
+
 
 class Transform:
     """A compiled transform. Raises errors.InvalidPipelineError on one that can't run."""
@@ -30,12 +33,19 @@ class Transform:
         *,
         memory_limit_bytes: int = engine.DEFAULT_MEMORY_BYTES,
         time_limit_seconds: float = engine.DEFAULT_SECONDS,
+        made_limit_bytes: int | None = None,
     ) -> None:
+        """`made_limit_bytes`: what expressions that multiply may make of one row; unless told, all of the memory."""
         self._plan = compiler.compile(told)
         self._written = [output for output in self._plan.outputs if not output.route_only]
         self._repeated = weight.repeated_columns(self._plan)
         self._queries = (
-            isolate.Queries(self._plan, memory_limit_bytes=memory_limit_bytes, time_limit_seconds=time_limit_seconds)
+            isolate.Queries(
+                self._plan,
+                memory_limit_bytes=memory_limit_bytes,
+                made_limit_bytes=memory_limit_bytes if made_limit_bytes is None else made_limit_bytes,
+                time_limit_seconds=time_limit_seconds,
+            )
             if self._plan.main_sql
             else None
         )
@@ -54,6 +64,14 @@ class Transform:
         """Bytes of each event that every one of its rows repeats; 0 where nothing is exploded."""
         none = np.zeros(events.num_rows, np.int64)
         return sum((weight.value_bytes(events.column(name)) for name in self._repeated), none)
+
+    def growth_bytes(self, events: pa.Table) -> weight.Bytes | None:
+        """What the rows of each event may grow to in expressions that multiply; None where there are none of those."""
+        if self._queries is None or not self._queries.is_wild:
+            return None
+        group = _Group(self._plan, events, None)
+        grown = np.bincount(group.rows.event, self._queries.made_at_most(group.engine_table()), minlength=len(events))
+        return np.minimum(grown, _ENDLESS_BYTES).astype(np.int64)
 
     def close(self) -> None:
         """Give the engine's memory back; nothing may be called afterwards."""

@@ -10,23 +10,41 @@ import asyncio
 import collections
 import contextlib
 import dataclasses
+import itertools
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
 from aiokafka import admin, errors, structs
 from aiokafka.admin import config_resource
-from aiokafka.client import AIOKafkaClient
-from aiokafka.protocol import fetch, offset
+from aiokafka.client import AIOKafkaClient, CoordinationType
+from aiokafka.protocol import commit as commit_protocol
+from aiokafka.protocol import fetch, group, offset
 from aiokafka.record import memory_records
 
 from penstock.log import port
-from penstock.log.kafka import messages, records
+from penstock.log.kafka import connection, messages, records
 from penstock.log.kafka import settings as kafka_settings
 
 _EARLIEST, _LATEST = -2, -1
 _FETCH_BYTES = 64 << 10
-_ATTEMPTS = 4
-_PAUSE_SECONDS = 0.2
+_PAUSE_SECONDS = 0.1
+_LONGEST_PAUSE_SECONDS = 1.0
+
+_PERMANENT = (
+    errors.CorruptRecordException,
+    errors.IllegalArgumentError,
+    errors.IncompatibleBrokerVersion,
+    errors.InvalidTopicError,
+    errors.MessageSizeTooLargeError,
+    errors.UnsupportedVersionError,
+)
+"""Trouble that waiting does not end. Refused credentials are no such: they are renewed while processes run."""
+
+_LOST = (
+    errors.IllegalGenerationError,
+    errors.RebalanceInProgressError,
+    errors.UnknownMemberIdError,
+)
 
 _Result = TypeVar("_Result")
 
@@ -42,33 +60,29 @@ class Topic:
 
 def connection_settings(settings: kafka_settings.Settings) -> dict[str, Any]:
     """What every one of the client's classes is told."""
-    login = settings.security.login
-    told: dict[str, Any] = {
-        "bootstrap_servers": settings.bootstrap,
-        "client_id": "penstock",
-        "request_timeout_ms": int(settings.patience.request * 1_000),
-        "security_protocol": settings.security.protocol,
-        "ssl_context": settings.security.tls,
-    }
-    if login:
-        told |= {
-            "sasl_mechanism": login.mechanism.value,
-            "sasl_plain_username": login.user,
-            "sasl_plain_password": login.password,
-        }
-    return told
+    return connection.told(settings.bootstrap, settings.security, settings.patience.request)
 
 
 @contextlib.asynccontextmanager
 async def bounded(what: str, seconds: float) -> AsyncIterator[None]:
-    """Everything that can go wrong with a broker, as LogError, after `seconds` at the latest."""
+    """Everything that can go wrong with a broker, as LogUnavailableError or LogError, after `seconds` at the latest."""
     try:
         async with asyncio.timeout(seconds):
             yield
     except TimeoutError:
-        raise port.LogError(f"Kafka: {what}: no answer within {seconds:g} s; are the brokers up?") from None
-    except (errors.KafkaError, OSError) as error:
+        raise port.LogUnavailableError(f"Kafka: {what}: no answer within {seconds:g} s; are the brokers up?") from None
+    except _PERMANENT as error:
         raise port.LogError(f"Kafka: {what}: {error!r}") from error
+    except (errors.KafkaError, OSError, RuntimeError, LookupError) as error:  # The last two: on connections that just closed.
+        raise port.LogUnavailableError(f"Kafka: {what}: {error!r}") from error
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Membership:
+    """Of one generation of a group: commits in the name of another one are refused."""
+
+    generation: int
+    member: str
 
 
 class Client:
@@ -78,10 +92,14 @@ class Client:
         self._settings = settings
         self._admin = admin.AIOKafkaAdminClient(**connection_settings(settings))
         self._brokers = AIOKafkaClient(**connection_settings(settings))
+        self._coordinators: dict[str, int] = {}
+        self._reviving = asyncio.Lock()
 
     async def open(self) -> None:
+        # Longer than the client's own waits for each broker: cut short in the middle, it would leave a connection behind.
+        seconds = 3 * self._settings.patience.request * len(self._brokers.hosts)
         try:
-            async with bounded(f"connecting to {self._settings.bootstrap}", self._settings.patience.request):
+            async with bounded(f"connecting to {self._settings.bootstrap}", seconds):
                 await self._brokers.bootstrap()
                 await self._admin.start()
         except BaseException:
@@ -89,10 +107,8 @@ class Client:
             raise
 
     async def close(self) -> None:
-        with contextlib.suppress(port.LogError):
-            async with bounded("closing", self._settings.patience.close):
-                await self._admin.close()
-                await self._brokers.close()
+        for client in (self._admin._client, self._brokers):  # noqa: SLF001 - its own way may wait for what can't be sent
+            await connection.end(client, [], self._settings.patience.close)
 
     async def topic(self, name: str) -> Topic | None:
         """None when there is no such topic."""
@@ -126,13 +142,48 @@ class Client:
         start, end = [await self._offset(name, partition, which) for which in (_EARLIEST, _LATEST)]
         return port.Bounds(start=start, end=end)
 
-    async def committed(self, group: str, name: str) -> dict[int, port.Commit]:
-        found = await self._ask(f"reading the commits of {group}", lambda: self._admin.list_consumer_group_offsets(group))
+    async def committed(self, group_name: str, name: str) -> dict[int, port.Commit]:
+        """Not asked of the client's own way, which takes a coordinator that has just moved for a group without commits."""
+        request = commit_protocol.OffsetFetchRequest(group_name, [(name, list(range(self._settings.partitions)))])
+
+        async def ask() -> Any:
+            response = await self._send_to_coordinator(group_name, request)
+            self._check_coordinator(group_name, response.error_code)
+            for _, partitions in response.topics:
+                for *_, code in partitions:
+                    self._check_coordinator(group_name, code)
+            return response.topics
+
         return {
-            place.partition: port.Commit(offset=at.offset, metadata=at.metadata or "")
-            for place, at in found.items()
-            if place.topic == name and at.offset >= 0
+            number: port.Commit(offset=at, metadata=metadata or "")
+            for topic, partitions in await self._ask(f"reading the commits of {group_name}", ask)
+            for number, at, metadata, _ in partitions
+            if topic == name and at >= 0
         }
+
+    async def commit(self, group_name: str, name: str, by: Membership, commits: Mapping[int, port.Commit]) -> None:
+        """In the name of exactly this membership. Raises PartitionLostError when the group has gone on without it."""
+        places = [(number, commit.offset, commit.metadata) for number, commit in sorted(commits.items())]
+        request = commit_protocol.OffsetCommitRequest(group_name, by.generation, by.member, -1, [(name, places)])
+
+        async def ask() -> None:
+            response = await self._send_to_coordinator(group_name, request)
+            for _, partitions in response.topics:
+                for _, code in partitions:
+                    self._check_coordinator(group_name, code)
+
+        try:
+            await self._ask(f"committing for {group_name}", ask)
+        except port.LogError as error:
+            if isinstance(error.__cause__, _LOST):
+                raise port.PartitionLostError(f"{group_name} lost {sorted(commits)} of {name}: {error.__cause__!r}") from error
+            raise
+
+    async def leave(self, group_name: str, member: str) -> None:
+        """The group goes on at once, instead of when the member's session has run out. Once: it matters little."""
+        with contextlib.suppress(port.LogError):
+            async with bounded(f"leaving {group_name}", self._settings.patience.close):
+                await self._send_to_coordinator(group_name, group.LeaveGroupRequest(group_name, member))
 
     async def delete_below(self, name: str, partition: int, before: int) -> None:
         below = {structs.TopicPartition(name, partition): admin.RecordsToDelete(before_offset=before)}
@@ -208,18 +259,51 @@ class Client:
             raise errors.for_code(code)(name)
         return response
 
+    async def _send_to_coordinator(self, group_name: str, request: Any) -> Any:
+        if group_name not in self._coordinators:
+            self._coordinators[group_name] = await self._brokers.coordinator_lookup(CoordinationType.GROUP, group_name)
+        try:
+            return await self._brokers.send(self._coordinators[group_name], request)
+        except errors.KafkaError:
+            self._coordinators.pop(group_name, None)
+            raise
+
+    def _check_coordinator(self, group_name: str, code: int) -> None:
+        if code:
+            self._coordinators.pop(group_name, None)
+            raise errors.for_code(code)(group_name)
+
     async def _ask(self, what: str, question: Callable[[], Awaitable[_Result]]) -> _Result:
-        """Asked again, a few times, where the brokers were only busy with changing places."""
-        async with bounded(what, self._settings.patience.delivery):
-            for attempt in range(_ATTEMPTS):
-                try:
-                    return await question()
-                except errors.KafkaError as error:
-                    if not (error.retriable or isinstance(error, errors.NodeNotReadyError)) or attempt == _ATTEMPTS - 1:
-                        raise
-                    await asyncio.sleep(_PAUSE_SECONDS * 2**attempt)
+        """Asked again, within patience, while the brokers are away or busy with changing places."""
+        last: errors.KafkaError | None = None
+        try:
+            async with bounded(what, self._settings.patience.delivery):
+                for attempt in itertools.count():
+                    try:
+                        await self._revive()
+                        return await question()
+                    except errors.KafkaError as error:
+                        if not (error.retriable or isinstance(error, errors.NodeNotReadyError)):
+                            raise
+                        last = error
+                    await asyncio.sleep(min(_PAUSE_SECONDS * 2**attempt, _LONGEST_PAUSE_SECONDS))
                     await self._brokers.force_metadata_update()
-        raise AssertionError("the last attempt returns or raises")
+        except port.LogUnavailableError as error:
+            if last is None or error.__cause__ is not None:
+                raise
+            raise port.LogUnavailableError(f"{error} The last answer: {last!r}") from last
+        raise AssertionError("it goes on until it is answered or out of time")
+
+    async def _revive(self) -> None:
+        """A client whose own task has died would never learn of another leader."""
+        task = self._brokers._sync_task  # noqa: SLF001
+        if task and not task.done():
+            return
+        async with self._reviving:
+            if self._brokers._sync_task is task:  # noqa: SLF001
+                await connection.end(self._brokers, [], self._settings.patience.close)
+                self._brokers = AIOKafkaClient(**connection_settings(self._settings))
+                await self._brokers.bootstrap()
 
 
 def _batches(name: str, partition: int, content: bytes) -> Iterator[Any]:
@@ -240,4 +324,6 @@ def _only_partition(topics: Sequence[Any]) -> Any:
 
 def _check(code: int, what: str) -> None:
     if code:
-        raise port.LogError(f"Kafka: {what}: {errors.for_code(code).__name__}")
+        kind = errors.for_code(code)
+        raised = port.LogUnavailableError if kind.retriable else port.LogError
+        raise raised(f"Kafka: {what}: {kind.__name__}")

@@ -190,7 +190,10 @@ class KafkaLog:
         return (await self._client.bounds(name, partition)).end
 
     async def _look(self, name: str, partition: int, offset: int, wanted: port.NewRecord) -> port.Appended | None:
-        while more := await self._client.fetch(name, name, partition, offset, _HEADER_BYTES):
+        """Up to where the partition ends now: whoever could have appended it earlier has ended."""
+        bounds = await self._client.bounds(name, partition)
+        offset = max(offset, bounds.start)
+        while offset < bounds.end and (more := await self._client.fetch(name, name, partition, offset, _HEADER_BYTES)):
             for record in more:
                 if (record.producer, record.sequence) == (wanted.producer, wanted.sequence):
                     return port.Appended(offset=record.offset, append_time_microseconds=record.append_time_microseconds)

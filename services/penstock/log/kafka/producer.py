@@ -17,10 +17,11 @@ import aiokafka
 from aiokafka import errors
 
 from penstock.log import port
-from penstock.log.kafka import client, records
+from penstock.log.kafka import client, connection, records
 from penstock.log.kafka import settings as kafka_settings
 
 _BATCH_BYTES = 1 << 20
+_LOG_APPEND_TIME = 1
 # Find the record of this producer and sequence at or after this offset.
 Look = Callable[[str, int, int, port.NewRecord], Awaitable[port.Appended | None]]
 
@@ -45,10 +46,25 @@ class Producer:
         self._look = look
         self._current: aiokafka.AIOKafkaProducer | None = None
         self._starting = asyncio.Lock()
+        self._appending: set[asyncio.Task[port.Appended]] = set()
         self._sent: dict[tuple[str, int, str], _Sent] = collections.defaultdict(_Sent)
 
     async def append(self, name: str, partition: int, record: port.NewRecord) -> port.Appended:
-        """Raises LogError: for a gap nothing was sent; after a time-out or a lost connection the outcome is unknown."""
+        """Raises LogError: for a gap nothing was sent; after a time-out or a lost connection the outcome is unknown.
+
+        Cancelled, it goes on by itself, and the same append again answers with its outcome.
+        """
+        appending = asyncio.create_task(self._append(name, partition, record))
+        self._appending.add(appending)
+        appending.add_done_callback(self._appended)
+        return await asyncio.shield(appending)
+
+    def _appended(self, done: asyncio.Task[port.Appended]) -> None:
+        self._appending.discard(done)
+        if not done.cancelled():
+            done.exception()  # Nobody may wait for it any more.
+
+    async def _append(self, name: str, partition: int, record: port.NewRecord) -> port.Appended:
         sent = self._sent[name, partition, record.producer]
         async with sent.lock:
             if sent.last is not None and record.sequence <= sent.last:
@@ -75,13 +91,15 @@ class Producer:
 
     async def close(self) -> None:
         """What is being appended gets its time to land."""
+        if self._appending:
+            await asyncio.wait(self._appending)
         async with self._starting:
             producer, self._current = self._current, None
             if producer:
                 with contextlib.suppress(port.LogError):
                     async with client.bounded("closing the producer", self._settings.patience.close):
                         await producer.stop()
-                await self._abandon(producer)
+                await connection.abandon(producer, self._settings.patience.close)
 
     async def _append_next(self, name: str, partition: int, record: port.NewRecord, sent: _Sent) -> port.Appended:
         if sent.floor is None:
@@ -97,6 +115,15 @@ class Producer:
                 sent.unknown = True
                 await self._replace(producer)
             raise
+        if done.offset < 0 or done.timestamp_type != _LOG_APPEND_TIME:
+            # The broker knows the record for a re-send by this producer, and has forgotten where it put it.
+            found = await self._look(name, partition, sent.floor, record)
+            if found is None:
+                sent.unknown = True
+                raise port.LogUnavailableError(
+                    f"Kafka: {name}/{partition}: {record.producer}/{record.sequence} is not to be found"
+                )
+            return found
         return port.Appended(offset=done.offset, append_time_microseconds=done.timestamp * 1_000)
 
     async def _replace(self, broken: aiokafka.AIOKafkaProducer) -> None:
@@ -104,7 +131,7 @@ class Producer:
         async with self._starting:
             if self._current is broken:
                 self._current = None
-                await self._abandon(broken)
+                await connection.abandon(broken, self._settings.patience.close)
 
     async def _producer(self) -> aiokafka.AIOKafkaProducer:
         async with self._starting:
@@ -121,23 +148,10 @@ class Producer:
                     async with client.bounded("starting a producer", self._settings.patience.delivery):
                         await producer.start()
                 except BaseException:
-                    await self._abandon(producer)
+                    await connection.abandon(producer, self._settings.patience.close)
                     raise
                 self._current = producer
             return self._current
-
-    async def _abandon(self, producer: aiokafka.AIOKafkaProducer) -> None:
-        """End it for certain. `stop` would wait for what can't be sent, and given up on, leave a task that sends it later."""
-        sender = producer._sender  # noqa: SLF001 - the client has no public way
-        task = sender.sender_task if sender else None
-        if task:
-            task.cancel()
-        with contextlib.suppress(port.LogError):
-            async with client.bounded("dropping a producer", self._settings.patience.close):
-                await producer.client.close()
-                if task:
-                    await asyncio.wait({task})
-        producer._closed = True  # noqa: SLF001 - else it complains when it is collected
 
 
 _FORGOTTEN = port.Appended(offset=-1, append_time_microseconds=0, resent=True)

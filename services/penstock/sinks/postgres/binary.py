@@ -61,10 +61,6 @@ class Tuples:
         parts = [self._data[self._offsets[row] : self._offsets[row + 1]] for row in rows]
         return b"".join((_SIGNATURE, *parts, _TRAILER))
 
-    def longest(self) -> int:
-        """Bytes of the largest row."""
-        return int(np.diff(self._offsets).max(initial=0))
-
 
 def tuples(rows: int, fields: Sequence[Field]) -> Tuples:
     """`fields` as rows."""
@@ -93,9 +89,7 @@ def arrays(lists: pa.ListArray[Any], joined: pa.Array[Any], *, element_oid: int,
     keep[~filled, 12:] = False
     heads = _masked(big_endian(head).reshape(len(counts), 20), keep)
     starts = places[offsets]
-    bodies = pa.Array.from_buffers(
-        pa.binary(), len(counts), [None, pa.py_buffer(starts.astype(np.int32)), pa.py_buffer(data)]
-    )
+    bodies = pa.Array.from_buffers(pa.binary(), len(counts), [None, pa.py_buffer(starts.astype(np.int32)), pa.py_buffer(data)])
     values = _joined(len(counts), [heads, bodies])
     if lists.null_count:
         values = pc.if_else(pc.is_valid(lists), values, pa.scalar(None, pa.binary()))
@@ -105,7 +99,7 @@ def arrays(lists: pa.ListArray[Any], joined: pa.Array[Any], *, element_oid: int,
 def big_endian(values: npt.NDArray[Any]) -> Bytes:
     """Numbers as rows of bytes."""
     swapped = np.ascontiguousarray(values, dtype=values.dtype.newbyteorder(">"))
-    return swapped.view(np.uint8).reshape(len(values), -1)
+    return swapped.view(np.uint8).reshape(len(values), values.dtype.itemsize * int(np.prod(values.shape[1:])))
 
 
 def _pieces_of(rows: int, fields: Sequence[Field], head: Bytes | None) -> list[pa.Array[Any]]:

@@ -43,9 +43,7 @@ def _magnitude(values: npt.NDArray[np.int64], negative: npt.NDArray[np.bool_]) -
     return np.where(negative, (~unsigned) + np.uint64(1), unsigned)
 
 
-def _encoded(
-    magnitude: npt.NDArray[np.uint64], negative: npt.NDArray[np.bool_], *, digits: int, scale: int
-) -> binary.Bytes:
+def _encoded(magnitude: npt.NDArray[np.uint64], negative: npt.NDArray[np.bool_], *, digits: int, scale: int) -> binary.Bytes:
     before, after = -(-max(0, digits - scale) // 4), -(-scale // 4)
     unit = np.uint64(10**scale)
     words = np.empty((len(magnitude), 4 + before + after), np.uint16)

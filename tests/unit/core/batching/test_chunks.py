@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.unit.core.batching import making
 
-from penstock.core import addresses
+from penstock.core import addresses, delivery
 
 events = st.lists(st.integers(0, 5), min_size=1, max_size=20).filter(any)
 
@@ -83,3 +83,16 @@ def test_parts_share_the_bytes_of_the_whole():
     assert rest is not None
     assert head.bytes + rest.bytes == whole.bytes
     assert head.bytes > rest.bytes > 0
+
+
+@given(events)
+def test_a_rows_address_goes_with_it_as_columns(rows_per_event):
+    """Catches an address that belongs to another row, and one that changes when the chunk is cut."""
+    whole = making.chunk(7, rows_per_event, partition=3)
+    found = whole.row_addresses()
+    assert found.column_names == list(delivery.ADDRESS_COLUMNS)
+    places = [(place.offset, place.ordinal, place.item) for place in whole.places(range(whole.rows.num_rows))]
+    assert list(zip(*(column.to_pylist() for column in found.columns), strict=True)) == [("log", 3, *place) for place in places]
+    head, rest = whole.cut(1)
+    parts = [head, *([rest] if rest else [])]
+    assert [row for part in parts for row in part.row_addresses().to_pylist()] == found.to_pylist()

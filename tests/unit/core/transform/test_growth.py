@@ -70,7 +70,7 @@ def test_a_row_that_would_take_all_memory_fails_and_its_neighbours_land(sql: str
     large = ("x" * 60_000, ["x" * 60] * 4_000)
     made = _run(sql, [("y", ["a"]), large, ("z", ["b"])])
     assert [(why.event, why.expression) for why in made.failures] == [(1, "spec.transform.select[0].value")]
-    assert "more than the 16 MiB that a transform may take" in made.failures[0].message
+    assert "more than the 16 MiB that a row may take" in made.failures[0].message
     assert made.rows.column(spec.EVENT_COLUMN).to_pylist() == [0, 2]
 
 

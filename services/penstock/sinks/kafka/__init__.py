@@ -1,0 +1,1 @@
+"""Kafka topics: one record per row."""

@@ -1,0 +1,131 @@
+"""One server: how a connection to it is opened, with the secrets as they are at that moment, and what its failures mean."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import pathlib
+import ssl
+import tempfile
+from collections.abc import Callable
+
+import asyncpg
+
+from penstock.sinks import port as sinks_port
+from penstock.sinks import tables
+from penstock.sinks.postgres import codes
+
+_CONNECT_SECONDS = 10.0
+_LOCK_SHARE = 0.5
+_STATEMENT_SHARE = 0.8
+_KEEPALIVE_SECONDS = 10
+_NOBODY = "penstock"
+
+Secret = Callable[[], str]
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Tls:
+    """What certificates are checked with: PEM texts, read with each connection. None: the system's authorities, no own
+    certificate."""
+
+    authority: Secret | None = None
+    certificate: Secret | None = None
+    key: Secret | None = None
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Server:
+    """Where the database is and who asks. Without `user` the user is "penstock", without a password."""
+
+    host: str
+    port: int
+    database: str
+    user: Secret | None = None
+    password: Secret | None = None
+    tls: Tls | None = None
+
+    @property
+    def place(self) -> str:
+        """For messages."""
+        return f"{self.host}:{self.port}/{self.database}"
+
+    async def connect(self, write_seconds: float) -> asyncpg.Connection:
+        """A new connection on which no statement takes longer than a write may. Raises SinkError."""
+        user, password = self.user() if self.user else _NOBODY, self.password() if self.password else ""
+        context = _context(self.tls) if self.tls else False
+        try:
+            return await asyncpg.connect(
+                host=self.host,
+                port=self.port,
+                database=self.database,
+                user=user,
+                password=password,
+                # Else the client looks for passwords and certificates below the home directory.
+                passfile=os.devnull,
+                ssl=context,
+                target_session_attrs="any",
+                timeout=_CONNECT_SECONDS,
+                server_settings=_session_settings(write_seconds),
+            )
+        except Exception as error:
+            raise self.failure(error) from error
+
+    def failure(self, error: Exception) -> sinks_port.SinkError:
+        """What is raised instead of an error of the client, the network or the server. Raises what is none of these."""
+        if isinstance(error, sinks_port.SinkError):
+            return error
+        if isinstance(error, asyncpg.InterfaceError) and isinstance(error.__context__, asyncpg.PostgresError):
+            # The client fails to roll back what the server has ended; why it has is the news.
+            error = error.__context__
+        if isinstance(error, asyncpg.PostgresError):
+            return codes.sink_error(self.place, error)
+        if isinstance(error, ssl.SSLError):
+            return tables.unavailable("TLS", f"{self.place}: {error}", "check postgres.tls and the server's certificate")
+        if isinstance(error, TimeoutError):
+            return tables.unavailable("TIMEOUT", f"{self.place} gave no answer in time")
+        if isinstance(error, OSError | asyncpg.InterfaceError | asyncpg.InternalClientError):
+            return tables.unavailable("UNREACHABLE", f"{self.place}: {error or type(error).__name__}")
+        raise error
+
+
+def _session_settings(write_seconds: float) -> dict[str, str]:
+    return {
+        "application_name": "penstock",
+        "timezone": "UTC",
+        "statement_timeout": _milliseconds(write_seconds * _STATEMENT_SHARE),
+        "lock_timeout": _milliseconds(write_seconds * _LOCK_SHARE),
+        # A process that was suspended in a transaction holds the row of its partition: the server ends it.
+        "idle_in_transaction_session_timeout": _milliseconds(write_seconds),
+        "tcp_keepalives_idle": str(_KEEPALIVE_SECONDS),
+        "tcp_keepalives_interval": str(_KEEPALIVE_SECONDS),
+        "tcp_keepalives_count": "3",
+    }
+
+
+def _milliseconds(seconds: float) -> str:
+    return str(max(1, round(seconds * 1000)))
+
+
+def _context(tls: Tls) -> ssl.SSLContext:
+    """Name and chain are always checked. Raises SinkError (config) for texts that are no certificates."""
+    authority = tls.authority() if tls.authority else None
+    try:
+        context = ssl.create_default_context(cadata=authority)
+        if tls.certificate and tls.key:
+            _load_own(context, tls.certificate(), tls.key())
+    except (ssl.SSLError, ValueError) as error:
+        raise tables.misconfigured(
+            "TLS", f"a certificate of postgres.tls can't be read: {error}", "put PEM texts into the secrets"
+        ) from error
+    return context
+
+
+def _load_own(context: ssl.SSLContext, certificate: str, key: str) -> None:
+    """OpenSSL takes these from files only."""
+    with tempfile.TemporaryDirectory() as name:
+        paths = pathlib.Path(name, "tls.crt"), pathlib.Path(name, "tls.key")
+        for path, text in zip(paths, (certificate, key), strict=True):
+            path.touch(mode=0o600)
+            path.write_text(text)
+        context.load_cert_chain(*paths)

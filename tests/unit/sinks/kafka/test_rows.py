@@ -1,0 +1,60 @@
+"""What a record has beside its value."""
+
+import datetime
+
+import pyarrow as pa
+import pytest
+
+from penstock.core import delivery
+from penstock.sinks import port
+from penstock.sinks.kafka import rows
+
+PLACES = {
+    delivery.LOG_COLUMN: pa.array(["log", "log"]),
+    delivery.PARTITION_COLUMN: pa.array([3, 3], pa.int32()),
+    delivery.OFFSET_COLUMN: pa.array([70, 71], pa.int64()),
+    delivery.ORDINAL_COLUMN: pa.array([5, 0], pa.int32()),
+    delivery.ITEM_COLUMN: pa.array([0, 9], pa.int32()),
+}
+
+
+def records(headers=(), **columns):
+    told = pa.table(columns | PLACES)
+    return rows.Layout(headers=headers).records(told, pa.array([b"v", b"w"], pa.large_binary()))
+
+
+def test_each_record_carries_its_rows_address():
+    """Catches an id that repeats, or that a re-send under another batch would change."""
+    made = records()
+    assert made.headers[0].name == "penstock-event-id"
+    assert made.headers[0].values.to_pylist() == [b"log/3/70/5/0", b"log/3/71/0/9"]
+    assert made.keys.to_pylist() == [None, None]
+
+
+@pytest.mark.parametrize(
+    ("column", "expected"),
+    [
+        (pa.array([b"\xff\x00", None]), [b"\xff\x00", None]),
+        (pa.array(["\u00e9", ""]), ["\u00e9".encode(), b""]),
+        (pa.array([7, -1]), [b"7", b"-1"]),
+        (pa.array([True, False]), [b"true", b"false"]),
+        (pa.array([datetime.date(2026, 1, 31), None]), [b"2026-01-31", None]),
+    ],
+    ids=["bytes", "text", "number", "truth", "date"],
+)
+def test_keys_and_headers_are_bytes_as_they_are_and_all_else_as_text(column, expected):
+    """Catches a number in some machine's own form, and a null that becomes an empty key."""
+    made = records(["h"], **{delivery.KEY_COLUMN: column, delivery.header_column(0): column})
+    assert made.keys.to_pylist() == expected
+    assert (made.headers[1].name, made.headers[1].values.to_pylist()) == ("h", expected)
+
+
+def test_a_key_of_many_values_and_a_write_without_addresses_are_misconfigurations():
+    """Catches a crash in the middle of a batch, and records that nobody can tell apart."""
+    layout = rows.Layout(headers=())
+    with pytest.raises(port.SinkError, match="a key or header can't be"):
+        layout.check(pa.schema([("a", pa.int64()), (delivery.KEY_COLUMN, pa.list_(pa.int64()))]))
+    with pytest.raises(port.SinkError, match="without their addresses"):
+        layout.records(pa.table({"a": [1]}), pa.array([b"v"], pa.large_binary()))
+    with pytest.raises(port.SinkError, match="no column"):
+        layout.check(pa.schema([(delivery.KEY_COLUMN, pa.int64())]))
