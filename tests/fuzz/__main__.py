@@ -61,6 +61,8 @@ def fuzz(names: list[str], seconds: float, seed: int) -> int:
 def _round(name: str, tried: targets.Tried, stop: float) -> BaseException | None:
     settings = hypothesis.settings(
         max_examples=_EXAMPLES_A_ROUND,
+        # What was found before is run by the brief tests; here it would be deleted when it passes unseen, the time being over.
+        phases=[hypothesis.Phase.generate, hypothesis.Phase.shrink],
         deadline=None,
         print_blob=True,
         database=database.DirectoryBasedExampleDatabase(FINDINGS),

@@ -46,6 +46,12 @@ def test_what_a_long_run_finds_is_kept_and_run_again(monkeypatch, tmp_path: path
         _again("planted")
 
 
+def test_a_message_that_ends_within_a_character_is_a_refusal_of_its_row() -> None:
+    """Found by a long run: the engine cuts the value it quotes, and what is no UTF-8 any more halted the lane."""
+    body, _ = targets.TARGETS["expressions_are_checked"]
+    body("s ->> s")
+
+
 def _planted(number: int) -> None:
     assert number < 1_000
 

@@ -57,6 +57,12 @@ async def run(dsn: str, sql: str, *arguments: object) -> list[tuple[object, ...]
         await connection.close()
 
 
+async def emptied(dsn: str) -> None:
+    """Leave nothing in the database."""
+    await run(dsn, "DROP SCHEMA public CASCADE; CREATE SCHEMA public; GRANT ALL ON SCHEMA public TO public;")
+    await run(dsn, "DROP SCHEMA IF EXISTS penstock CASCADE;")
+
+
 async def landed_ids(dsn: str, name: str = "clicks") -> list[int]:
     return [row[0] for row in await run(dsn, f"SELECT id FROM {name} ORDER BY id")]
 

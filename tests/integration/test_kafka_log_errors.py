@@ -157,6 +157,23 @@ async def test_a_member_that_was_expelled_tells_its_loss_before_it_goes_on(log, 
     await subscription.commit({0: port.Commit(offset=found.offset + 1)})
 
 
+async def test_a_lane_that_slept_through_rebalances_commits_nothing_though_the_partition_is_its_own_again(log, cluster):
+    """Catches a commit in the generation of the moment, which moves the position of whoever owned the partition between."""
+    member = Member()
+    subscription = await log.subscribe(port.EVENTS, "lane", member)
+    await subscription.poll(max_bytes=100, timeout_seconds=0.0)
+    before = subscription._member.assignment
+    cluster.fail_next(mock_kafka.Api.HEARTBEAT, [errors.UnknownMemberIdError.errno])
+    async with asyncio.timeout(LONG_SECONDS):
+        while subscription._member.assignment in (None, before):  # noqa: ASYNC110 - nobody polls, so nobody tells
+            await asyncio.sleep(0.05)
+    with pytest.raises(port.PartitionLostError):
+        await subscription.commit({0: port.Commit(offset=0)})
+    await subscription.poll(max_bytes=100, timeout_seconds=0.0)
+    assert (member.lost, member.owned) == ([0], {0})
+    await subscription.commit({0: port.Commit(offset=0)})
+
+
 async def test_an_append_that_is_cancelled_goes_on_and_its_re_send_gets_the_answer(log):
     """Catches a cancelled request that leaves a block behind which the next try appends again."""
     first = asyncio.create_task(log.append(port.EVENTS, 0, record(0)))

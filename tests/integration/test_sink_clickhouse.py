@@ -14,7 +14,7 @@ import pytest
 from tests.servers import clickhouse
 
 from penstock.core import delivery, results
-from penstock.sinks import port, tables
+from penstock.sinks import certificates, port, tables
 from penstock.sinks.clickhouse import codes, credentials, pool, writer
 
 CERTIFICATES = pathlib.Path(__file__).parents[1] / "certificates"
@@ -291,7 +291,7 @@ async def test_tls_is_checked_against_the_authority_that_is_named(
     front = await asyncio.start_server(_forwarding(clickhouse_server.port), "127.0.0.1", 0, ssl=context)
     url = f"https://localhost:{front.sockets[0].getsockname()[1]}"
     authority = [CERTIFICATES / "other-authority.crt"]
-    sink = opened(url=url, tls=credentials.Tls(authority=lambda: authority[0].read_text()))
+    sink = opened(url=url, tls=certificates.Tls(place="clickHouse.tls", authority=lambda: authority[0].read_text()))
     failure = await _failure(sink, NUMBERS)
     assert (failure.result_class, failure.code) == (results.ResultClass.OUTAGE, "TLS")
     authority[0] = CERTIFICATES / "authority.crt"

@@ -11,13 +11,12 @@ import uuid
 import asyncpg
 import pyarrow as pa
 import pytest
-from tests.integration import pg, pg_child, tls_front
+from tests.integration import lane_run, pg, pg_child, tls_front
 from tests.servers import process
 from tests.unit.sinks import writes
 
 from penstock.core import results
-from penstock.sinks import port, tables
-from penstock.sinks.postgres import server
+from penstock.sinks import certificates, port, tables
 from penstock.telemetry import metrics
 
 DATA, OUTAGE, UNCLASSIFIED = results.ResultClass.DATA, results.ResultClass.OUTAGE, results.ResultClass.UNCLASSIFIED
@@ -33,10 +32,7 @@ def shared_dsn(postgres_server):
 @pytest.fixture
 async def postgres_dsn(shared_dsn):
     """Emptied instead of made anew, which would take longer than most tests here."""
-    await pg.run(
-        shared_dsn,
-        "DROP SCHEMA public CASCADE; CREATE SCHEMA public; GRANT ALL ON SCHEMA public TO public; DROP SCHEMA IF EXISTS penstock CASCADE;",
-    )
+    await pg.emptied(shared_dsn)
     return shared_dsn
 
 
@@ -246,16 +242,18 @@ async def test_a_server_that_is_killed_under_load_loses_nothing_and_doubles_noth
     """Catches commits whose answer was lost and that land again, and a pool that stays with dead connections."""
     async with pg.opened(postgres_dsn) as sink:
         await sink.describe(writes.LANE, "clicks", pg.SCHEMA)
-        failures = []
+        failures, landed = [], []
 
         async def land_all(partition):
             for offset in range(60):
                 await until_landed(sink, offset, partition, failures)
+                landed.append(offset)
 
         writing = asyncio.gather(*map(land_all, range(3)))
-        await asyncio.sleep(0.3)
+        await lane_run.until(lambda: len(landed) > 30)
         await asyncio.to_thread(postgres_server.server.kill)
         await asyncio.to_thread(start_again, postgres_server.server)
+        await until_it_answers(postgres_dsn)
         await writing
     assert failures
     assert {found.result_class for found in failures} == {OUTAGE}
@@ -273,6 +271,15 @@ def start_again(process_):
     return process_.start()
 
 
+async def until_it_answers(dsn):
+    """It listens before it has read its log."""
+    for _ in range(200):
+        with contextlib.suppress(OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
+            return await pg.run(dsn, "SELECT 1")
+        await asyncio.sleep(0.05)
+    raise AssertionError("the server does not come back")
+
+
 async def until_landed(sink, offset, partition, failures):
     for _ in range(400):
         try:
@@ -287,27 +294,27 @@ async def test_tls_checks_the_chain_and_the_name(postgres_dsn):
     """Catches a certificate that is not checked, or checked for the chain alone."""
     at, authority = pg.settings(postgres_dsn).server, (tls_front.CERTIFICATES / "authority.crt").read_text()
     async with tls_front.front("first", at.host, at.port) as listening:
-        told = {"port": listening, "tls": server.Tls(authority=lambda: authority)}
+        told = {"port": listening, "tls": certificates.Tls(place="postgres.tls", authority=lambda: authority)}
         async with pg.opened(postgres_dsn, **told, host="localhost") as sink:
             await first_lands(sink)
         async with pg.opened(postgres_dsn, **told, host="127.1") as sink:
             assert (await failure(sink)).code == "TLS"
-        async with pg.opened(postgres_dsn, port=listening, tls=server.Tls(), host="localhost") as sink:
+        async with pg.opened(postgres_dsn, port=listening, tls=certificates.Tls(place="postgres.tls"), host="localhost") as sink:
             found = await failure(sink)
             assert (found.result_class, found.code) == (OUTAGE, "TLS")
 
 
 async def test_a_server_without_tls_is_not_spoken_to_in_plain_text(postgres_dsn):
     """Catches a client that goes on without encryption when the server has none."""
-    async with pg.opened(postgres_dsn, tls=server.Tls()) as sink:
+    async with pg.opened(postgres_dsn, tls=certificates.Tls(place="postgres.tls")) as sink:
         assert (await failure(sink)).result_class is OUTAGE
 
 
 async def test_an_authority_that_is_no_certificate_is_for_a_person(postgres_dsn):
     """Catches an exception without a name of the field."""
-    async with pg.opened(postgres_dsn, tls=server.Tls(authority=lambda: "none")) as sink:
+    async with pg.opened(postgres_dsn, tls=certificates.Tls(place="postgres.tls", authority=lambda: "none")) as sink:
         found = await failure(sink)
-    assert (found.result_class, found.code) == (CONFIG, "TLS")
+    assert (found.result_class, found.code) == (CONFIG, "CERTIFICATE")
 
 
 async def test_a_write_that_is_cancelled_gives_up_its_connection(postgres_dsn):

@@ -26,10 +26,7 @@ def shared_dsn(postgres_server):
 @pytest.fixture
 async def postgres_dsn(shared_dsn):
     """Emptied instead of made anew, which would take longer than most tests here."""
-    await pg.run(
-        shared_dsn,
-        "DROP SCHEMA public CASCADE; CREATE SCHEMA public; GRANT ALL ON SCHEMA public TO public; DROP SCHEMA IF EXISTS penstock CASCADE;",
-    )
+    await pg.emptied(shared_dsn)
     return shared_dsn
 
 

@@ -64,22 +64,27 @@ async def window_start(
     lane_start: int,
     skipped: skips.Skips = (),
 ) -> int:
-    """The first offset that can matter for an event at `offset`: enough events back, or old enough, or the lane's start."""
+    """The first offset that can matter for an event at `offset`: enough events back, or old enough, or the lane's start.
+
+    Of the oldest page that was read nothing is counted yet: what looks like a block may be the re-send of an older one.
+    """
     below: list[port.Record] = []
-    originals: list[port.Record] = []
+    counted: list[port.Record] = []
     needed, before = 0, offset
-    while needed == len(originals) and before > lane_start:
+    while needed == len(counted) and before > lane_start:
+        known = before
         page = await log.headers(port.EVENTS, partition, before, limit=_HEADER_PAGE)
         below += [record for record in page if record.offset >= lane_start and skips.end_of(skipped, record.offset) is None]
         before = page[-1].offset if page else lane_start
         seen = Sequences()
         originals = [record for record in reversed(below) if not seen.is_resent(record)][::-1]
+        counted = [record for record in originals if record.offset >= known or before <= lane_start]
         needed = dedup.rebuild_blocks(
-            ((record.append_time_microseconds, blocks.read_header(record.headers).rows) for record in originals),
+            ((record.append_time_microseconds, blocks.read_header(record.headers).rows) for record in counted),
             window_microseconds=told.window_microseconds,
             max_events=told.max_events,
         )
-    return originals[needed - 1].offset if needed else offset
+    return counted[needed - 1].offset if needed else offset
 
 
 async def walk(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import datetime
 import functools
+import os
 import pathlib
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, TypeVar
@@ -14,7 +15,7 @@ import click
 from penstock.cli import control, exits
 from penstock.core import deadletters, selection
 from penstock.log import port
-from penstock.log.embedded import front as embedded
+from penstock.machine import opening
 
 _CATEGORIES = [category.value for category in deadletters.Category]
 
@@ -87,10 +88,10 @@ def options(command: Callable[..., _Result]) -> Callable[..., _Result]:
 
 def with_log(path: pathlib.Path | None, use: Callable[[port.EventLog], Awaitable[_Result]]) -> _Result:
     """What `use` makes of the log, which is opened beside whoever writes it."""
-    found = control.find(path).log_path
+    found = control.find(path)
 
     async def opened() -> _Result:
-        log = await embedded.EmbeddedLog.open(found, read_only=True)
+        log = await opening.open_there(found, os.environ)
         try:
             return await use(log)
         finally:

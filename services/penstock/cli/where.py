@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import datetime
 import json
+import os
 import pathlib
 
 import click
@@ -12,8 +13,7 @@ import click
 from penstock.api import lower
 from penstock.cli import control, exits
 from penstock.log import port
-from penstock.log.embedded import front as embedded
-from penstock.machine import directory
+from penstock.machine import directory, opening
 from penstock.machine import where as searching
 
 _EPILOG = """\b
@@ -51,7 +51,7 @@ async def _search(place: directory.DataDirectory, conditions: tuple[str, ...], l
     if pipeline is None:
         raise exits.Unreachable(f"no pipeline has been accepted in {place.path} yet", "start one with penstock run")
     wanted = searching.conditions(lower.event_schema(pipeline), conditions)
-    log = await embedded.EmbeddedLog.open(place.log_path, read_only=True)
+    log = await opening.open_there(place, os.environ)
     found = 0
     try:
         async for sighting in searching.Search(pipeline, log).sightings(wanted):

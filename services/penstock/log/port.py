@@ -108,7 +108,11 @@ class AssignmentListener(Protocol):
     """Told which partitions a subscription owns. Both are awaited by the log before the next poll returns records."""
 
     async def on_assigned(self, commits: Mapping[int, Commit | None]) -> None:
-        """Partitions gained, each with its group's last commit (None: the group never committed there)."""
+        """Partitions gained, each with its group's last commit (None: the group never committed there).
+
+        What fails or is cancelled half-way is told again by the next poll; where the group can move, it is revoked before.
+        So `on_revoked` may name partitions that this has not come to yet.
+        """
 
     async def on_revoked(self, partitions: Sequence[int]) -> None:
         """Partitions lost: finish or drop what is in flight, within a bound. May commit.
@@ -118,7 +122,10 @@ class AssignmentListener(Protocol):
 
 
 class Subscription(Protocol):
-    """One member of one group on one topic. `poll` and `commit` are called from one task; nothing after `close`."""
+    """One member of one group on one topic. Everything but `commit` is called from one task; nothing after `close`.
+
+    A `poll` that is cancelled loses no record, and goes on with the next one.
+    """
 
     async def poll(self, *, max_bytes: int, timeout_seconds: float) -> Sequence[Record]:
         """Next records of the partitions that are assigned and not paused, in offset order per partition.
@@ -128,7 +135,7 @@ class Subscription(Protocol):
         """
 
     def pause(self, partitions: Sequence[int]) -> None:
-        """Stop giving records of these; membership is kept by polling on."""
+        """Stop giving records of these until `resume` or until they are revoked; membership is kept by polling on."""
 
     def resume(self, partitions: Sequence[int]) -> None: ...
 
@@ -136,7 +143,11 @@ class Subscription(Protocol):
         """Go on from `offset`; used for the start of a lane that never committed, and by skip."""
 
     async def commit(self, commits: Mapping[int, Commit]) -> None:
-        """Durable on return. Offset and metadata change together or not at all."""
+        """Durable on return. Offset and metadata change together or not at all.
+
+        For what the listener was told last, also within `on_revoked`; before anything was told, for what the group gives now.
+        May run beside a poll. Raises PartitionLostError when the group has gone on, LogUnavailableError when that is unknown.
+        """
 
     async def close(self) -> None: ...
 
@@ -152,7 +163,11 @@ class EventLog(Protocol):
     def partitions(self) -> int: ...
 
     async def append(self, topic: str, partition: int, record: NewRecord) -> Appended:
-        """Return when the record is durable. Concurrent appends share one flush. Raises LogFullError, LogError."""
+        """Return when the record is durable. Concurrent appends share one flush. Raises LogFullError, LogError.
+
+        After LogUnavailableError or when it is cancelled the outcome is unknown: the same append again tells it. A record
+        can then stand twice; whoever reads knows the second one by its producer and sequence.
+        """
 
     async def subscribe(self, topic: str, group: str, listener: AssignmentListener) -> Subscription: ...
 

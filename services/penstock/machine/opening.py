@@ -9,6 +9,7 @@ from __future__ import annotations
 import pathlib
 import ssl
 import tempfile
+from collections.abc import Mapping
 
 from penstock.api.model import base as api_base
 from penstock.api.model import log as api_log
@@ -54,6 +55,15 @@ async def open_log(
     return await embedded.EmbeddedLog.open(
         data.log_path, partitions=lanes.partitions(pipeline), max_bytes=told.max_bytes, failpoint=failpoint
     )
+
+
+async def open_there(data: directory.DataDirectory, environment: Mapping[str, str]) -> port.EventLog:
+    """The log of whatever has run in this directory, to look at. Raises LogError, DirectoryError, SinkError, SecretError."""
+    pipeline = data.pinned()
+    if pipeline is None or not is_shared(pipeline):
+        return await embedded.EmbeddedLog.open(data.log_path, read_only=True)
+    known = secrets.SecretStore(data.secrets_path, environment, secrets.names(pipeline))
+    return await open_log(pipeline, data, known, read_only=True)
 
 
 def settings_for(pipeline: api_pipeline.BatchPipeline, secret_store: secrets.SecretStore) -> kafka_settings.Settings:

@@ -9,9 +9,10 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, TypeVar
 
 from penstock.api import lower
+from penstock.api.model import base as api_base
 from penstock.api.model import sinks, stores
 from penstock.core import failpoints
-from penstock.sinks import port, tables
+from penstock.sinks import certificates, port, tables
 from penstock.sinks.files import formats as files_format
 from penstock.sinks.files import writer as files
 
@@ -103,23 +104,33 @@ def _http(sink: sinks.Sink, around: _Surroundings) -> port.SinkWriter:
     return writer.HttpWriter(endpoint, concurrency=batching.limit_concurrency, timeout_seconds=batching.write_timeout_seconds)
 
 
+def _tls(
+    place: str, told: api_base.ClientTls | None, around: _Surroundings, *, own: api_base.SecretReference | None = None
+) -> certificates.Tls | None:
+    """None without TLS. `own` is the secret with the client's certificate where it stands elsewhere than in `told`."""
+    if told is None:
+        return None
+    reading = functools.partial(functools.partial, around.secrets)
+    authority, shown = told.ca_secret_ref, own or told.secret_ref
+    return certificates.Tls(
+        place=place,
+        authority=reading(authority.name, authority.key) if authority else None,
+        certificate=reading(shown.name, "tls.crt") if shown else None,
+        key=reading(shown.name, "tls.key") if shown else None,
+    )
+
+
 def _clickhouse(sink: sinks.Sink, around: _Surroundings) -> port.SinkWriter:
     # As for DuckDB: the client comes with an extra of its own.
     from penstock.sinks.clickhouse import credentials, writer
 
     settings, batching = _settings(sink, sink.click_house), lower.batching(sink)
     basic = settings.authentication.secret_ref if settings.authentication.type == "Basic" else None
-    own = settings.tls.secret_ref if settings.tls else None
-    authority = settings.tls.ca_secret_ref if settings.tls else None
     reading = functools.partial(functools.partial, around.secrets)
     who = credentials.Credentials(
         user=reading(basic.name, "username") if basic else None,
         password=reading(basic.name, "password") if basic else None,
-        tls=credentials.Tls(
-            authority=reading(authority.name, authority.key) if authority else None,
-            certificate=reading(own.name, "tls.crt") if own else None,
-            key=reading(own.name, "tls.key") if own else None,
-        ),
+        tls=_tls("clickHouse.tls", settings.tls, around),
     )
     return writer.ClickHouseWriter(
         writer.Server(url=settings.url, database=settings.database, credentials=who),
@@ -136,21 +147,14 @@ def _postgres(sink: sinks.Sink, around: _Surroundings) -> port.SinkWriter:
 
     settings, batching = _settings(sink, sink.postgres), lower.batching(sink)
     basic = settings.authentication.secret_ref if settings.authentication.type == "Basic" else None
-    own = settings.tls.secret_ref if settings.tls else None
-    authority = settings.tls.ca_secret_ref if settings.tls else None
     reading = functools.partial(functools.partial, around.secrets)
-    tls = server.Tls(
-        authority=reading(authority.name, authority.key) if authority else None,
-        certificate=reading(own.name, "tls.crt") if own else None,
-        key=reading(own.name, "tls.key") if own else None,
-    )
     at = server.Server(
         host=settings.host,
         port=settings.port,
         database=settings.database,
         user=reading(basic.name, "username") if basic else None,
         password=reading(basic.name, "password") if basic else None,
-        tls=tls if settings.tls else None,
+        tls=_tls("postgres.tls", settings.tls, around),
     )
     upsert = table.Upsert(key=settings.key or (), version=settings.version_column) if settings.write == "Upsert" else None
     told = writer.Settings(
@@ -167,14 +171,11 @@ def _postgres(sink: sinks.Sink, around: _Surroundings) -> port.SinkWriter:
 def _kafka(sink: sinks.Sink, around: _Surroundings) -> port.SinkWriter:
     # As for DuckDB: the client comes with an extra of its own.
     from penstock.log.kafka import settings as kafka_settings
-    from penstock.sinks import certificates
     from penstock.sinks.kafka import brokers, compress, rows, writer
 
     settings, batching = _settings(sink, sink.kafka), lower.batching(sink)
-    who, tls = settings.authentication, settings.tls
+    who = settings.authentication
     reading = functools.partial(functools.partial, around.secrets)
-    own = (who.secret_ref if who.type == "Tls" else None) or (tls.secret_ref if tls else None)
-    authority = tls.ca_secret_ref if tls else None
     mechanisms = {"ScramSha512": kafka_settings.Mechanism.SCRAM_SHA_512, "Plain": kafka_settings.Mechanism.PLAIN}
     password = who.password_secret_ref
     at = brokers.Brokers(
@@ -182,14 +183,7 @@ def _kafka(sink: sinks.Sink, around: _Surroundings) -> port.SinkWriter:
         mechanism=mechanisms.get(who.type),
         user=who.username or "",
         password=reading(password.name, password.key) if password else None,
-        tls=certificates.Tls(
-            place="kafka.tls",
-            authority=reading(authority.name, authority.key) if authority else None,
-            certificate=reading(own.name, "tls.crt") if own else None,
-            key=reading(own.name, "tls.key") if own else None,
-        )
-        if tls
-        else None,
+        tls=_tls("kafka.tls", settings.tls, around, own=who.secret_ref if who.type == "Tls" else None),
         request_seconds=min(10.0, batching.write_timeout_seconds / 3),
     )
     told = writer.Settings(

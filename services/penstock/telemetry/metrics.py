@@ -118,7 +118,9 @@ SINK_POOL_LIFETIME_SECONDS = _histogram(
     ("sink_type", "reason"),
     _SECONDS,
 )
-SINK_STAGE_SECONDS = _histogram("sink_stage_seconds", "Parts of a write, by stage (encode, produce).", ("sink_type", "stage"), _SECONDS)
+SINK_STAGE_SECONDS = _histogram(
+    "sink_stage_seconds", "Parts of a write, by stage (encode, produce).", ("sink_type", "stage"), _SECONDS
+)
 SINK_QUEUE_RECORDS = _gauge(
     "sink_queue_records", "Records handed to the producer that no broker has acknowledged.", ("sink_type",)
 )

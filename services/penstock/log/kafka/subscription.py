@@ -121,7 +121,9 @@ class KafkaSubscription:
         """Also before the first poll; whether `offset` is in the log shows at the next one."""
         self._check_known([partition])
         if partition not in self._positions:
-            self._sought[partition] = offset
+            # Of a partition that was lost meanwhile it must not outlive the loss.
+            if not self._ever_told:
+                self._sought[partition] = offset
             return
         # What failed may be about where we were; a failure that lasts comes again.
         self._harvest()
@@ -202,13 +204,13 @@ class KafkaSubscription:
         # Dropped, since nothing is told yet. From here to the listener nothing may be awaited.
         self._harvest()
         self._waiting = {number: collections.deque() for number in gained.partitions}
-        self._positions = {number: self._sought.pop(number, start) for number, start in starts.items()}
+        self._positions = {number: self._sought.get(number, start) for number, start in starts.items()}
         for number, position in self._positions.items():
             member.seek(number, position)
         for number in self._paused & set(gained.partitions):
             member.pause(number)
         member.hold()
-        self._told, self._ever_told, self._silent_seconds = gained, True, 0.0
+        self._told, self._ever_told, self._sought, self._silent_seconds = gained, True, {}, 0.0
         try:
             await self._listener.on_assigned({number: commits.get(number) for number in gained.partitions})
         except BaseException:

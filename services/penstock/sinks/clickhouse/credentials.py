@@ -3,22 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
-import os
-import pathlib
 import ssl
-import tempfile
 from collections.abc import Callable, Mapping, Sequence
 
-from penstock.sinks import tables
-
-
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class Tls:
-    """What reads the PEM texts, each as it is now; None where nothing was asked for. Each may raise SinkError."""
-
-    authority: Callable[[], str] | None = None
-    certificate: Callable[[], str] | None = None
-    key: Callable[[], str] | None = None
+from penstock.sinks import certificates, tables
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,10 +22,14 @@ class Credentials:
     """`user` and `password` read what they are at this moment; both None for a server that asks for none."""
 
     def __init__(
-        self, *, user: Callable[[], str] | None = None, password: Callable[[], str] | None = None, tls: Tls | None = None
+        self,
+        *,
+        user: Callable[[], str] | None = None,
+        password: Callable[[], str] | None = None,
+        tls: certificates.Tls | None = None,
     ) -> None:
-        self._user, self._password, self._tls = user, password, tls or Tls()
-        self._made: tuple[tuple[str, str, str], ssl.SSLContext] | None = None
+        self._user, self._password, self._tls = user, password, tls
+        self._made: tuple[certificates.Texts, ssl.SSLContext] | None = None
 
     def read(self) -> Prepared:
         """Raises SinkError (config) for a secret that is missing or is no certificate."""
@@ -50,36 +42,12 @@ class Credentials:
         return Prepared(headers=headers, secrets=secrets, tls=self._context())
 
     def _context(self) -> ssl.SSLContext | bool:
-        read = (self._tls.authority, self._tls.certificate, self._tls.key)
-        if not any(read):
+        if self._tls is None:
             return True
-        authority, certificate, key = texts = tuple(one() if one else "" for one in read)
+        texts = self._tls.texts()
         if self._made is None or self._made[0] != texts:
-            self._made = ((authority, certificate, key), _context(authority, certificate, key))
+            self._made = texts, self._tls.context(texts)
         return self._made[1]
-
-
-def _context(authority: str, certificate: str, key: str) -> ssl.SSLContext:
-    try:
-        context = ssl.create_default_context(cadata=authority or None)
-        if certificate:
-            _load(context, certificate, key)
-    except (ssl.SSLError, ValueError, OSError) as error:
-        raise tables.misconfigured(
-            "CERTIFICATE", f"clickHouse.tls: a PEM text can't be used: {error}", "put PEM certificates and keys into the secret"
-        ) from error
-    return context
-
-
-def _load(context: ssl.SSLContext, certificate: str, key: str) -> None:
-    """The library reads files only: one that nobody else may read, for as long as that takes."""
-    number, path = tempfile.mkstemp(prefix="penstock-")
-    try:
-        with os.fdopen(number, "w") as file:
-            file.write(f"{certificate}\n{key}\n")
-        context.load_cert_chain(path)
-    finally:
-        pathlib.Path(path).unlink()
 
 
 def _printable(value: str) -> str:

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import os
-import pathlib
 import ssl
-import tempfile
 from collections.abc import Callable
 
 import asyncpg
 
+from penstock.sinks import certificates, tables
 from penstock.sinks import port as sinks_port
-from penstock.sinks import tables
 from penstock.sinks.postgres import codes
 
 _CONNECT_SECONDS = 10.0
@@ -25,16 +23,6 @@ Secret = Callable[[], str]
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class Tls:
-    """What certificates are checked with: PEM texts, read with each connection. None: the system's authorities, no own
-    certificate."""
-
-    authority: Secret | None = None
-    certificate: Secret | None = None
-    key: Secret | None = None
-
-
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Server:
     """Where the database is and who asks. Without `user` the user is "penstock", without a password."""
 
@@ -43,7 +31,7 @@ class Server:
     database: str
     user: Secret | None = None
     password: Secret | None = None
-    tls: Tls | None = None
+    tls: certificates.Tls | None = None
 
     @property
     def place(self) -> str:
@@ -53,7 +41,7 @@ class Server:
     async def connect(self, write_seconds: float) -> asyncpg.Connection:
         """A new connection on which no statement takes longer than a write may. Raises SinkError."""
         user, password = self.user() if self.user else _NOBODY, self.password() if self.password else ""
-        context = _context(self.tls) if self.tls else False
+        context = self.tls.context() if self.tls else False
         try:
             return await asyncpg.connect(
                 host=self.host,
@@ -105,27 +93,3 @@ def _session_settings(write_seconds: float) -> dict[str, str]:
 
 def _milliseconds(seconds: float) -> str:
     return str(max(1, round(seconds * 1000)))
-
-
-def _context(tls: Tls) -> ssl.SSLContext:
-    """Name and chain are always checked. Raises SinkError (config) for texts that are no certificates."""
-    authority = tls.authority() if tls.authority else None
-    try:
-        context = ssl.create_default_context(cadata=authority)
-        if tls.certificate and tls.key:
-            _load_own(context, tls.certificate(), tls.key())
-    except (ssl.SSLError, ValueError) as error:
-        raise tables.misconfigured(
-            "TLS", f"a certificate of postgres.tls can't be read: {error}", "put PEM texts into the secrets"
-        ) from error
-    return context
-
-
-def _load_own(context: ssl.SSLContext, certificate: str, key: str) -> None:
-    """OpenSSL takes these from files only."""
-    with tempfile.TemporaryDirectory() as name:
-        paths = pathlib.Path(name, "tls.crt"), pathlib.Path(name, "tls.key")
-        for path, text in zip(paths, (certificate, key), strict=True):
-            path.touch(mode=0o600)
-            path.write_text(text)
-        context.load_cert_chain(*paths)

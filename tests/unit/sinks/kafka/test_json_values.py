@@ -21,6 +21,13 @@ def test_each_row_is_what_json_rows_makes_of_it(rows):
     assert [json.loads(text) for text in texts(rows)] == [json.loads(line) for line in json_rows.lines(rows).splitlines()]
 
 
+def test_each_character_survives_alone_and_between_others():
+    """Catches one that needs an escape and gets none."""
+    hostile = [chr(number) for number in range(0x100)] + ["\u2028", "\ufeff", "\U0001f600"]
+    rows = pa.table({"s": [text for one in hostile for text in (one, f"a{one}b{one}", "")]})
+    assert [json.loads(text) for text in texts(rows)] == rows.to_pylist()
+
+
 def test_numbers_stay_numbers_and_times_are_rfc_3339():
     """Catches a decimal as text, an infinity that no parser takes, a moment without its zone."""
     rows = pa.table(
