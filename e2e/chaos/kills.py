@@ -20,7 +20,7 @@ _LIVES = 4
 _RARE = frozenset({"log.offsets", "lane.committing", "lane.committed", "lane.lettered"})
 """Reached a few times a second."""
 _LETTERS_AT_ONCE = 4
-_ELSEWHERE = ("replay.", "clickhouse.", "postgres.", "lane.planned")
+_ELSEWHERE = ("replay.", "clickhouse.", "postgres.", "kafka.", "lane.planned")
 """Points that DuckDB, Files and a load without replays never come to."""
 
 
