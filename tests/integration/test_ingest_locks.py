@@ -243,18 +243,22 @@ def locked(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[
     return examples.made(source={"ingest": ingest}, sinks=[sink])
 
 
+def _known(pipeline: Any, environment: dict[str, str]) -> secrets.SecretStore:
+    return secrets.SecretStore(pathlib.Path("secrets"), environment, secrets.names(pipeline))
+
+
 async def test_a_pipeline_on_one_machine_takes_its_locks_from_the_environment(locked: Any, tmp_path: pathlib.Path) -> None:
     """Catches a pipeline that asks for tokens or TLS and runs without, and a start that does not say which secret is missing."""
     addresses = machine.Addresses(grpc="127.0.0.1:0", http="127.0.0.1:0", metrics="127.0.0.1:0")
     data = directory.DataDirectory(tmp_path / "data")
     with pytest.raises(secret.SecretError, match="PENSTOCK_SECRET_DOOR_<KEY>"):
-        await machine.Machine(locked, data, addresses).start()
+        await machine.Machine(locked, machine.everything(locked, data), addresses, _known(locked, {}), data).start()
     environment = {
         "PENSTOCK_SECRET_DOOR_ALICE": "a-token",
         "PENSTOCK_SECRET_DOOR_TLS_TLS_CRT": _pem("first.crt").decode(),
         "PENSTOCK_SECRET_DOOR_TLS_TLS_KEY": _pem("first.key").decode(),
     }
-    running = machine.Machine(locked, data, addresses, environment)
+    running = machine.Machine(locked, machine.everything(locked, data), addresses, _known(locked, environment), data)
     await running.start()
     try:
         given = [await _published(running.grpc_address, token, _channel()) for token in ("", "a-token")]
