@@ -149,7 +149,7 @@ class Planner:
             self._queue(stretch.partition, ahead.passed(stretch.end))
 
     def finish(self) -> None:
-        """What was read is made into rows, and for now there is no more."""
+        """What was read is made into rows, and nothing is left to read."""
         for partition in self._accounts.assigned:
             if ahead := self._resumption(partition):
                 self._queue(partition, ahead.passed(addresses.Position(self._accounts[partition].read_to)))

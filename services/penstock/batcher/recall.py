@@ -70,21 +70,35 @@ async def window_start(
     """
     below: list[port.Record] = []
     counted: list[port.Record] = []
-    needed, before = 0, offset
+    events, needed, before, far = 0, 0, offset, False
     while needed == len(counted) and before > lane_start:
+        # Looking for re-sends takes all of them: only once there may be enough above this page.
+        far = far or events >= told.max_events or _span_microseconds(below) > told.window_microseconds
         known = before
         page = await log.headers(port.EVENTS, partition, before, limit=_HEADER_PAGE)
-        below += [record for record in page if record.offset >= lane_start and skips.end_of(skipped, record.offset) is None]
+        fresh = [record for record in page if record.offset >= lane_start and skips.end_of(skipped, record.offset) is None]
+        below += fresh
         before = page[-1].offset if page else lane_start
+        if before > lane_start and not far:
+            events += sum(_events(record) for record in fresh)
+            continue
         seen = Sequences()
         originals = [record for record in reversed(below) if not seen.is_resent(record)][::-1]
         counted = [record for record in originals if record.offset >= known or before <= lane_start]
         needed = dedup.rebuild_blocks(
-            ((record.append_time_microseconds, blocks.read_header(record.headers).rows) for record in counted),
+            ((record.append_time_microseconds, _events(record)) for record in counted),
             window_microseconds=told.window_microseconds,
             max_events=told.max_events,
         )
     return counted[needed - 1].offset if needed else offset
+
+
+def _events(record: port.Record) -> int:
+    return blocks.read_header(record.headers).rows
+
+
+def _span_microseconds(newest_first: Sequence[port.Record]) -> int:
+    return newest_first[0].append_time_microseconds - newest_first[-1].append_time_microseconds if newest_first else 0
 
 
 async def walk(

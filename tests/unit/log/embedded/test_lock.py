@@ -23,7 +23,9 @@ def test_the_second_writer_is_told_who_the_first_is(tmp_path):
 def test_a_stale_process_id_locks_nobody_out(tmp_path):
     """Catches a lock that is the file's content instead of the system's."""
     (tmp_path / "log.db.lock").write_text("1\n")
-    embedded_lock.WriterLock.acquire(tmp_path / "log.db").release()
+    lock = embedded_lock.WriterLock.acquire(tmp_path / "log.db")
+    assert (tmp_path / "log.db.lock").read_text() == f"{os.getpid()}\n"
+    lock.release()
 
 
 async def test_a_closed_log_can_be_opened_again_in_the_same_process(tmp_path):

@@ -82,12 +82,12 @@ async def test_a_file_that_was_overwritten_is_refused_with_its_name_and_the_reme
 
 async def test_a_refused_file_can_be_opened_once_it_is_mended(path):
     """Catches a lock or a connection that outlives the refusal."""
-    await make(path, records=3)
+    log_id = await make(path, records=3)
     whole = path.read_bytes()
     os.truncate(path, 16_384)
     await refusal(path)
     path.write_bytes(whole)
-    await make(path)
+    assert await make(path) == log_id
 
 
 async def test_a_journal_without_its_log_is_refused(path):
