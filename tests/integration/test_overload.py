@@ -217,9 +217,10 @@ def test_memory_is_bounded_at_overload_and_what_was_acknowledged_lands(tmp_path,
             assert memory_mebibytes(run, "VmHWM") < most_mebibytes(base)
             assert (endpoint.rows, ledger.rows_in_flight) == (ledger.rows_written, 0)
             heard = producers.heard
-            assert set(heard.statuses) == {202, 429}
-            assert heard.refusals == {(429, "1", "Overloaded")}
-            assert heard.calls <= {(grpc.StatusCode.RESOURCE_EXHAUSTED, True)}
+            # A request whose events went to several blocks, of which the log had room for some, is told to come again whole.
+            assert {202, 429} <= set(heard.statuses) <= {202, 429, 503}
+            assert heard.refusals <= {(429, "1", "Overloaded"), (503, "1", "The outcome is unknown")}
+            assert heard.calls <= {(grpc.StatusCode.RESOURCE_EXHAUSTED, True), (grpc.StatusCode.UNAVAILABLE, True)}
             counted = run.metrics()['penstock_ingest_refusals_total{namespace="shop",pipeline="flood",reason="Overloaded"}']
             assert counted >= heard.statuses[429] > 0
 

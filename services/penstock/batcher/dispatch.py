@@ -50,6 +50,7 @@ class Dispatcher:
         self._slots = self._wanted_slots(0)
         self._writing: dict[asyncio.Task[None], builder.Batch] = {}
         self._changed = asyncio.Event()
+        lander.when_troubled = self.wake
         self._room = asyncio.Event()
         self._room.set()
         self._draining = self._paused = False

@@ -127,6 +127,8 @@ class Lander:
         self.troubled = 0
         """Batches whose failures no rule knows. They give up their slot between attempts, so that others can show whether the
         store works."""
+        self.when_troubled: Callable[[], None] = lambda: None
+        """Called whenever a batch gives up its slot for a while."""
         self.settled_rows = 0
         """Rows of batches still under way that have their outcome: a batch may lose some to dead letters long before it lands."""
         self.failure: results.Failure | None = None
@@ -224,6 +226,8 @@ class Lander:
     @contextlib.contextmanager
     def _giving_way(self, unknown: bool) -> Iterator[None]:
         self.troubled += unknown
+        if unknown:
+            self.when_troubled()
         try:
             yield
         finally:

@@ -32,6 +32,24 @@ class _Lander:
         return 2.0
 
 
+class _Stuck(_Lander):
+    """The first batch is on its way for ever, and may give up its slot; the rest lands at once."""
+
+    def __init__(self) -> None:
+        self.when_troubled = lambda: None
+        self.landing = 0
+
+    async def land(self, batch: object) -> float:
+        self.landing += 1
+        if self.landing == 1:
+            await asyncio.Event().wait()
+        return 2.0
+
+    def give_way(self) -> None:
+        self.troubled = 1
+        self.when_troubled()
+
+
 def _chunk(born: float) -> chunks.Chunk:
     return chunks.Chunk(
         range=addresses.Range("log", 0, addresses.Position(0), addresses.Position(1)),
@@ -42,19 +60,27 @@ def _chunk(born: float) -> chunks.Chunk:
     )
 
 
-async def _told(now: float, births: list[float], objective: float) -> list[dict[str, object]]:
+def _dispatcher(lander: _Lander, now: float, objective: float = 5.0) -> dispatch.Dispatcher:
     described = load.load_one(lane_run.pipeline())
     settings = dataclasses.replace(lanes.lane_for(described, described.spec.sinks[0]), latency_objective_seconds=objective)
     circuit = breaker.Breaker(settings.circuit, random=random.random, mode=settings.circuit_mode)
-    dispatcher = dispatch.Dispatcher(settings, _Lander(), circuit, lambda: now)  # type: ignore[arg-type]
+    return dispatch.Dispatcher(settings, lander, circuit, lambda: now)  # type: ignore[arg-type]
+
+
+async def _turns() -> None:
+    for _ in range(_TURNS):
+        await asyncio.sleep(0)
+
+
+async def _told(now: float, births: list[float], objective: float) -> list[dict[str, object]]:
+    dispatcher = _dispatcher(_Lander(), now, objective)
     with structlog.testing.capture_logs() as lines:
         running = asyncio.create_task(dispatcher.run())
         dispatcher.drain()
         dispatcher.nothing_unread = True
         for born in births:
             dispatcher.add(_chunk(born))
-            for _ in range(_TURNS):
-                await asyncio.sleep(0)
+            await _turns()
         running.cancel()
     return [line for line in lines if line["event"] == "slow_batch"]
 
@@ -66,3 +92,21 @@ async def test_late_batches_share_one_line_that_says_where_the_time_went(objecti
     assert len(told) == lines
     if told:
         assert (told[0]["total_seconds"], told[0]["waited_seconds"], told[0]["write_seconds"]) == (10.0, 10.0, 2.0)
+
+
+async def test_a_batch_that_gives_up_its_slot_lets_the_next_one_go_at_once():
+    """Catches a lane that sleeps through it: with one slot, and nothing new to read, it looked again only by chance."""
+    lander = _Stuck()
+    dispatcher = _dispatcher(lander, 110.0)
+    running = asyncio.create_task(dispatcher.run())
+    dispatcher.drain()
+    dispatcher.nothing_unread = True
+    for _ in range(2):
+        dispatcher.add(_chunk(100.0))
+        await _turns()
+    assert lander.landing == 1
+    lander.give_way()
+    await _turns()
+    assert lander.landing == 2
+    running.cancel()
+    await dispatcher.close()
