@@ -13,7 +13,7 @@ import pyarrow as pa
 from tests.integration import lane_run
 
 from penstock.api import load
-from penstock.batcher import prepare
+from penstock.batcher.reading import prepare
 from penstock.core import blocks, parse, schema
 from penstock.log import port
 from penstock.machine import lanes

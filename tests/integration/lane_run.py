@@ -19,7 +19,7 @@ import pyarrow as pa
 from penstock.api import load
 from penstock.api.model import sinks as api_sinks
 from penstock.batcher import lane as batcher_lane
-from penstock.batcher import sink_client
+from penstock.batcher.writing import sink_client
 from penstock.core import blocks, deadletters, delivery, dialects, ledger, markers, parse, results, schema
 from penstock.log import port
 from penstock.log.embedded import front as embedded

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pytest
 from tests.integration import lane_run
 
-from penstock.batcher import prepare
+from penstock.batcher.reading import prepare
 from penstock.core import blocks as blocks_format
 from penstock.core import delivery, parse, results, selection
 from penstock.core.state import snapshot

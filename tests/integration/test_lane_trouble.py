@@ -33,7 +33,7 @@ async def test_an_outage_opens_the_circuit_and_costs_nothing(tmp_path):
 
 async def test_a_misconfigured_store_halts_the_lane_with_the_reason_and_dead_letters_nothing(tmp_path, monkeypatch):
     """Catches a wrong table that is treated as bad data."""
-    monkeypatch.setattr("penstock.batcher.landing._CONFIG_RETRY_SECONDS", 0.2)
+    monkeypatch.setattr("penstock.batcher.writing.landing._CONFIG_RETRY_SECONDS", 0.2)
     async with lane_run.LaneRun(tmp_path).opened() as run:
         run.store.plan.append(lane_run.fail(results.ResultClass.CONFIG))
         await run.append(*_events(0, 10))

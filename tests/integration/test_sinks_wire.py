@@ -11,7 +11,7 @@ import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from tests.unit.sinks import writes
 
-from penstock.batcher import sink_client
+from penstock.batcher.writing import sink_client
 from penstock.core import delivery, results
 from penstock.sinks import server, tables
 from penstock.sinks.duckdb import writer as duckdb

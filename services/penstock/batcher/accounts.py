@@ -10,7 +10,8 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 
-from penstock.batcher import prepare, suspects
+from penstock.batcher.guarding import suspects
+from penstock.batcher.reading import prepare
 from penstock.core import addresses, delivery, ledger, plans, watermark
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from penstock.batcher import landing, recall
+from penstock.batcher.reading import recall
+from penstock.batcher.writing import landing
 from penstock.core import blocks, ledger, plans, results
 from penstock.core.state import snapshot
 from penstock.log import port

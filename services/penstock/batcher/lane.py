@@ -18,20 +18,12 @@ from concurrent import futures
 
 import structlog
 
-from penstock.batcher import (
-    accounts,
-    dispatch,
-    halting,
-    landing,
-    letters,
-    patience,
-    planning,
-    prepare,
-    reader,
-    replays,
-    sink_client,
-)
+from penstock.batcher import accounts, halting, patience
 from penstock.batcher import settings as lane_settings
+from penstock.batcher.deadletters import letters
+from penstock.batcher.reading import prepare, reader
+from penstock.batcher.replaying import replays
+from penstock.batcher.writing import dispatch, landing, planning, sink_client
 from penstock.core import blocks, breaker, deadletters, delivery, flood, ledger, results
 from penstock.core.batching import model
 from penstock.log import port

@@ -64,8 +64,8 @@ class LaneMetadata:
 
     `producers` maps a producer to the last sequence below the offset, the most recent producer last; `starts` counts the
     starts since the last progress, for the crash-loop guard, and `suspect` is the offset of the block that was in work alone
-    (batcher.suspects); `start_offset` is where the lane began; `skipped` are the stretches a person has told it to leave out;
-    `plans` is the text of core.plans.
+    (batcher.guarding.suspects); `start_offset` is where the lane began; `skipped` are the stretches a person has told it to
+    leave out; `plans` is the text of core.plans.
     """
 
     counts: Counts = dataclasses.field(default_factory=Counts)

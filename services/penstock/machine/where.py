@@ -18,8 +18,8 @@ import pyarrow.compute as pc
 
 from penstock.api import lower
 from penstock.api.model import pipeline as api_pipeline
-from penstock.batcher import recall
 from penstock.batcher import settings as lane_settings
+from penstock.batcher.reading import recall
 from penstock.core import addresses, blocks, deadletters, dedup, dialects, ledger, markers, schema, skips
 from penstock.core.state import spec as state_spec
 from penstock.core.transform import spec, transform

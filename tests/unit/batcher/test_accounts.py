@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from penstock.batcher import accounts, prepare
+from penstock.batcher import accounts
+from penstock.batcher.reading import prepare
 from penstock.core import addresses, ledger
 
 

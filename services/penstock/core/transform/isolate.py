@@ -111,7 +111,7 @@ class Queries:
         return answers, failed
 
     def _left_over(self, table: pa.Table, row: int, step: compiler.Step) -> FailedRow:
-        """Only ever of one event with many rows: calls for several events are cut before (batcher.prepare)."""
+        """Only ever of one event with many rows: calls for several events are cut before (batcher.reading.prepare)."""
         limit = _MOST_CALLS * self._made_limit_bytes >> 20
         message = f"the rows before this one were made into more than {limit:,} MiB already; replayed, it can be made alone"
         return FailedRow(row=int(table.column(sources.ROW)[row].as_py()), path=step.path, message=message)

@@ -10,7 +10,8 @@ import structlog
 from penstock.api.model import pipeline as api_pipeline
 from penstock.api.model import sinks as api_sinks
 from penstock.batcher import lane as batcher_lane
-from penstock.batcher import sink_client, status
+from penstock.batcher import status
+from penstock.batcher.writing import sink_client
 from penstock.core import delivery, failpoints, results
 from penstock.core.batching import model
 from penstock.log import port

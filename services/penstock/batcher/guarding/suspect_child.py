@@ -1,7 +1,7 @@
 """A limited process that runs a transform over suspected events and says by living or dying what they do.
 
-Started by `batcher.suspects` with a `Charge` on its standard input. What the transform makes is thrown away: it makes the
-same again in the lane.
+Started by `suspects` with a `Charge` on its standard input. What the transform makes is thrown away: it makes the same again
+in the lane.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import numpy as np
 import pyarrow as pa
 from pyarrow import ipc
 
-from penstock.batcher import suspects
+from penstock.batcher.guarding import suspects
 from penstock.core.transform import spec, transform
 
 

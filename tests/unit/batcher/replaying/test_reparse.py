@@ -10,7 +10,8 @@ from tests.integration import lane_run
 from tests.unit.cli.test_dlq import letter
 
 from penstock.api import load
-from penstock.batcher import prepare, reparse
+from penstock.batcher.reading import prepare
+from penstock.batcher.replaying import reparse
 from penstock.core import deadletters
 from penstock.log import port
 from penstock.machine import lanes

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from penstock.batcher import suspects
+from penstock.batcher.guarding import suspects
 from penstock.core import ledger
 from penstock.log import port
 

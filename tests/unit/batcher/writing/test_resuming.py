@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.unit.core.batching import making
 
-from penstock.batcher import resuming
+from penstock.batcher.writing import resuming
 from penstock.core import addresses, plans
 from penstock.core.batching import chunks
 

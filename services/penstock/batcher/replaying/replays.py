@@ -17,22 +17,13 @@ from concurrent import futures
 
 import structlog
 
-from penstock.batcher import (
-    accounts,
-    dispatch,
-    feed,
-    holding,
-    landing,
-    letters,
-    planning,
-    prepare,
-    reader,
-    reparse,
-    second_letters,
-    sink_client,
-    suspects,
-)
+from penstock.batcher import accounts
 from penstock.batcher import settings as lane_settings
+from penstock.batcher.deadletters import letters, second_letters
+from penstock.batcher.guarding import suspects
+from penstock.batcher.reading import feed, holding, prepare, reader
+from penstock.batcher.replaying import reparse
+from penstock.batcher.writing import dispatch, landing, planning, sink_client
 from penstock.core import addresses, breaker, deadletters, dialects, ledger, markers, results
 from penstock.log import port
 

@@ -41,7 +41,7 @@ class BlockVerdict:
     too_large: tuple[int, ...]
     """Ordinals of events that make more rows than any event may, or more bytes of rows."""
     killers: Mapping[int, str] = dataclasses.field(default_factory=dict)
-    """Ordinals of events that have killed a process (batcher.suspects), and how."""
+    """Ordinals of events that have killed a process (batcher.guarding.suspects), and how."""
 
     @property
     def refused(self) -> int:

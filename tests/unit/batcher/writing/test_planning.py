@@ -9,8 +9,9 @@ import pytest
 from tests.unit.core.batching import making
 
 from penstock.api import load
-from penstock.batcher import accounts, planning
+from penstock.batcher import accounts
 from penstock.batcher import settings as lane_settings
+from penstock.batcher.writing import planning
 from penstock.core import addresses, ledger
 from penstock.core.batching import builder, chunks
 from penstock.machine import lanes

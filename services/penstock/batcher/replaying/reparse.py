@@ -11,8 +11,9 @@ from collections.abc import Sequence
 import numpy as np
 import pyarrow as pa
 
-from penstock.batcher import letters, prepare
 from penstock.batcher import settings as lane_settings
+from penstock.batcher.deadletters import letters
+from penstock.batcher.reading import prepare
 from penstock.core import addresses, blocks, deadletters, delivery, markers, parse, schema
 from penstock.core.batching import chunks
 from penstock.log import port

@@ -13,8 +13,9 @@ from collections.abc import Awaitable, Callable, Sequence
 
 import structlog
 
-from penstock.batcher import accounts, resuming
+from penstock.batcher import accounts
 from penstock.batcher import settings as lane_settings
+from penstock.batcher.writing import resuming
 from penstock.core import addresses, plans
 from penstock.core.batching import builder, chunks
 from penstock.log import port

@@ -20,8 +20,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import structlog
 
-from penstock.batcher import accounts, letters, planning, sink_client
+from penstock.batcher import accounts
 from penstock.batcher import settings as lane_settings
+from penstock.batcher.deadletters import letters
+from penstock.batcher.writing import planning, sink_client
 from penstock.core import addresses, breaker, deadletters, delivery, results, retry
 from penstock.core.batching import builder, chunks
 from penstock.core.transform import spec

@@ -1,4 +1,4 @@
-"""`batcher.recall`: what a lane knows again must not depend on whether a block stands in the log once or twice."""
+"""`batcher.reading.recall`: what a lane knows again must not depend on whether a block stands in the log once or twice."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ import pyarrow as pa
 from hypothesis import given
 from hypothesis import strategies as st
 
-from penstock.batcher import recall
 from penstock.batcher import settings as lane_settings
+from penstock.batcher.reading import recall
 from penstock.core import blocks, dedup
 from penstock.core.state import spec, table
 from penstock.log import port

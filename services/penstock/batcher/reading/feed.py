@@ -11,8 +11,11 @@ from collections.abc import Awaitable, Callable, Iterable
 from concurrent import futures
 from typing import ParamSpec, TypeVar
 
-from penstock.batcher import accounts, dispatch, letters, prepare
+from penstock.batcher import accounts
 from penstock.batcher import settings as lane_settings
+from penstock.batcher.deadletters import letters
+from penstock.batcher.reading import prepare
+from penstock.batcher.writing import dispatch
 from penstock.core import deadletters
 
 P = ParamSpec("P")

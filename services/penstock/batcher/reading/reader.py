@@ -16,8 +16,12 @@ from concurrent import futures
 
 import structlog
 
-from penstock.batcher import accounts, dispatch, feed, holding, keeping, letters, prepare, recall, suspects
+from penstock.batcher import accounts
 from penstock.batcher import settings as lane_settings
+from penstock.batcher.deadletters import letters
+from penstock.batcher.guarding import suspects
+from penstock.batcher.reading import feed, holding, keeping, prepare, recall
+from penstock.batcher.writing import dispatch
 from penstock.core import addresses, deadletters, ledger, skips
 from penstock.log import port
 

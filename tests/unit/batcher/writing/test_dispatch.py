@@ -13,7 +13,7 @@ import structlog
 from tests.integration import lane_run
 
 from penstock.api import load
-from penstock.batcher import dispatch
+from penstock.batcher.writing import dispatch
 from penstock.core import addresses, breaker
 from penstock.core.batching import chunks
 from penstock.core.transform import spec

@@ -14,8 +14,8 @@ from collections.abc import Callable, Iterator, Sequence
 
 import structlog
 
-from penstock.batcher import landing, planning
 from penstock.batcher import settings as lane_settings
+from penstock.batcher.writing import landing, planning
 from penstock.core import addresses, breaker
 from penstock.core.batching import builder, chunks, model, partitioned
 from penstock.telemetry import metrics

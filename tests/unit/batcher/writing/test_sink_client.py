@@ -4,7 +4,7 @@ import grpc
 import pyarrow as pa
 import pytest
 
-from penstock.batcher import sink_client
+from penstock.batcher.writing import sink_client
 from penstock.core import delivery, results
 from penstock.v1 import sink_pb2
 

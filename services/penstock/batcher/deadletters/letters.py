@@ -13,8 +13,8 @@ from typing import Protocol
 
 import structlog
 
-from penstock.batcher import originals, seen_state
 from penstock.batcher import settings as lane_settings
+from penstock.batcher.deadletters import originals, seen_state
 from penstock.core import addresses, deadletters, dialects, markers, schema
 from penstock.log import port
 from penstock.telemetry import metrics

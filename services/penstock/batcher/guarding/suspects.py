@@ -19,8 +19,9 @@ import numpy as np
 import pyarrow as pa
 import structlog
 
-from penstock.batcher import letters, prepare
 from penstock.batcher import settings as lane_settings
+from penstock.batcher.deadletters import letters
+from penstock.batcher.reading import prepare
 from penstock.core import addresses, deadletters, ledger
 from penstock.core.transform import spec
 from penstock.log import port
@@ -146,7 +147,7 @@ class Court:
             items=None if group.items is None else [list(items) for items in group.items[start:stop]],
         )
         child = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-P", "-m", "penstock.batcher.suspect_child"),
+            *(sys.executable, "-P", "-m", "penstock.batcher.guarding.suspect_child"),
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.DEVNULL,
             stderr=asyncio.subprocess.DEVNULL,

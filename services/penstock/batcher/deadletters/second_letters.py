@@ -7,8 +7,8 @@ from collections.abc import Sequence
 
 import msgspec
 
-from penstock.batcher import letters
 from penstock.batcher import settings as lane_settings
+from penstock.batcher.deadletters import letters
 from penstock.core import addresses, deadletters, dialects, schema
 from penstock.log import port
 

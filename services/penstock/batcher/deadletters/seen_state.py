@@ -7,7 +7,7 @@ import dataclasses
 import numpy as np
 import pyarrow as pa
 
-from penstock.batcher import prepare
+from penstock.batcher.reading import prepare
 from penstock.core import addresses
 from penstock.core.batching import chunks
 from penstock.core.state import letters, spec

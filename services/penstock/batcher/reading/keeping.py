@@ -11,8 +11,8 @@ from collections.abc import Mapping
 
 import structlog
 
-from penstock.batcher import recall
 from penstock.batcher import settings as lane_settings
+from penstock.batcher.reading import recall
 from penstock.core.state import snapshot, table
 from penstock.log import port
 from penstock.telemetry import metrics

@@ -1,0 +1,1 @@
+"""Letters for what could not be landed, durable before the offset moves."""

@@ -1,0 +1,1 @@
+"""From the log to rows in the open batch."""

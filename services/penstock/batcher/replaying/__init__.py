@@ -1,0 +1,1 @@
+"""The lane's second way in: its replay log."""

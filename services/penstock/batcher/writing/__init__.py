@@ -1,0 +1,1 @@
+"""From the open batch to the store."""
