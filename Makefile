@@ -3,12 +3,12 @@
 MAKEFLAGS += --no-print-directory
 BIN := .venv/bin
 
-.PHONY: help setup setup-servers demo run test check generate fuzz bench chaos gate mutants lock clean
+.PHONY: help setup setup-servers demo run test check generate fuzz bench bench-peers chaos gate mutants images cluster-up cluster-down lock clean
 
 help:
 	@echo "Penstock. Needs Python 3.11 or later; everything else goes into .venv."
 	@echo
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup:
 	@.ci/setup
@@ -34,7 +34,7 @@ check: setup ## Format, lint, types, import contracts, layout, generated files
 	@$(BIN)/python -m pytest -q tests/unit/test_layout.py
 	@.ci/check-generated
 
-generate: setup ## Rewrite the generated files: protobuf code, metrics reference, JSON Schema
+generate: setup ## Rewrite the generated files: protobuf code, metrics reference, JSON Schema, CRDs
 	@.ci/generate
 
 fuzz: setup ## Fuzzers for SECONDS=600 with fresh inputs; what they find is kept in tests/fuzz/findings
@@ -43,14 +43,28 @@ fuzz: setup ## Fuzzers for SECONDS=600 with fresh inputs; what they find is kept
 bench: setup ## CPU time per event of each stage, beside a plain Python reference
 	@$(BIN)/python -m benchmarks
 
+bench-peers: setup-servers ## Penstock beside Benthos, Flink SQL, Bytewax and a loop by hand, on one Kafka; ROUNDS=3, 5 to publish
+	@$(BIN)/python -m benchmarks.peers.tools
+	@$(BIN)/python -m benchmarks.peers --rounds $(or $(ROUNDS),3)
+
 mutants: setup ## Break each invariant in a copy of the tree and see whether the tests notice
 	@$(BIN)/python -m tests.mutants
 
 gate: setup ## Half a minute: no stage may have become slower, beside its reference, than recorded
 	@$(BIN)/python -m benchmarks --gate
 
-chaos: setup ## Faults under load, each many times; the table in docs/reliability.md
+chaos: setup setup-servers ## Faults under load, each many times; the tables in docs/reliability.md
 	@PYTHONPATH=services:. $(BIN)/python -m e2e.chaos --page
+	@PYTHONPATH=services:. $(BIN)/python -m e2e.chaos.kafka --page
+
+images: setup ## The image of every role, in build/images/penstock.tar: with Docker, or without
+	@$(BIN)/python -m e2e.cluster images
+
+cluster-up: setup ## A real Kubernetes on this machine, without Docker; needs root (PROVIDER=kind: needs Docker)
+	@$(BIN)/python -m e2e.cluster up --provider $(or $(PROVIDER),local)
+
+cluster-down: setup ## Take it away again
+	@$(BIN)/python -m e2e.cluster down --provider $(or $(PROVIDER),local)
 
 lock: setup ## Rewrite requirements.lock from pyproject.toml
 	@.ci/lock

@@ -1,4 +1,4 @@
-"""Rewriting the tables of docs/performance.md: `python -m benchmarks.page` after `make bench`.
+"""Rewriting the tables of docs/performance.md: `python -m benchmarks.page` after `make bench` or `make bench-peers`.
 
 The results are copied beside this file, so that the page and the figures it quotes are committed together.
 """
@@ -9,12 +9,17 @@ import json
 import pathlib
 import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
+
+from benchmarks.peers import table as peers_table
 
 RESULTS = pathlib.Path(__file__).with_name("results.json")
 PAGE = pathlib.Path(__file__).parents[1] / "docs" / "performance.md"
+PEERS_RESULTS = pathlib.Path(__file__).parent / "peers" / "results.json"
 _BEGIN, _END = "<!-- begin: python -m benchmarks.page -->", "<!-- end -->"
+_PEERS_BEGIN = "<!-- begin: python -m benchmarks.page, peers -->"
+_LATEST, _LATEST_PEERS = pathlib.Path("build/bench/results.json"), pathlib.Path("build/bench/peers.json")
 
 
 class NoTableError(Exception):
@@ -23,11 +28,20 @@ class NoTableError(Exception):
 
 def rewritten(page: str, results: dict[str, Any]) -> str:
     """The page with the tables of these results. Raises NoTableError."""
-    before, begin, rest = page.partition(_BEGIN)
+    return _replaced(page, _BEGIN, lambda: tables(results))
+
+
+def peers_rewritten(page: str, results: dict[str, Any]) -> str:
+    """The page with the peers' tables of these results. Raises NoTableError."""
+    return _replaced(page, _PEERS_BEGIN, lambda: peers_table.tables(results))
+
+
+def _replaced(page: str, mark: str, text: Callable[[], str]) -> str:
+    before, begin, rest = page.partition(mark)
     _, end, after = rest.partition(_END)
     if not begin or not end:
-        raise NoTableError(f'{PAGE.name} needs a line "{_BEGIN}" and one "{_END}"')
-    return f"{before}{begin}\n{tables(results)}\n{end}{after}"
+        raise NoTableError(f'{PAGE.name} needs a line "{mark}" and one "{_END}"')
+    return f"{before}{begin}\n{text()}\n{end}{after}"
 
 
 def tables(results: dict[str, Any]) -> str:
@@ -104,19 +118,34 @@ def _where(told: dict[str, Any]) -> str:
 
 
 def main() -> int:
-    """Take over the last results, or say that there are none."""
-    latest = pathlib.Path("build/bench/results.json")
-    if not latest.exists():
-        print(f"{latest} is not there: run make bench first", file=sys.stderr)
+    """Take over what was measured last, or say that there is nothing."""
+    found = [
+        _taken_over(_LATEST, RESULTS, rewritten, lambda results: bool(results["environment"]["quick"])),
+        _taken_over(_LATEST_PEERS, PEERS_RESULTS, peers_rewritten, lambda results: any(job["quick"] for job in results["jobs"])),
+    ]
+    if not any(found):
+        print(f"no figures in {_LATEST.parent}: run make bench or make bench-peers first", file=sys.stderr)
         return 2
-    results = json.loads(latest.read_text())
-    if results["environment"]["quick"]:
-        print(f"{latest} is of a smoke run, whose figures mean nothing: run make bench first", file=sys.stderr)
-        return 2
-    shutil.copy(latest, RESULTS)
-    PAGE.write_text(rewritten(PAGE.read_text(), results))
-    print(f"wrote {PAGE.name} and {RESULTS.name}")
     return 0
+
+
+def _taken_over(
+    latest: pathlib.Path,
+    kept: pathlib.Path,
+    rewrite: Callable[[str, dict[str, Any]], str],
+    is_smoke: Callable[[dict[str, Any]], bool],
+) -> bool:
+    """Copy the results beside their harness and quote them in the page; False where there are none worth it."""
+    if not latest.exists():
+        return False
+    results = json.loads(latest.read_text())
+    if is_smoke(results):
+        print(f"{latest} is of a smoke run, whose figures mean nothing", file=sys.stderr)
+        return False
+    PAGE.write_text(rewrite(PAGE.read_text(), results))
+    shutil.copy(latest, kept)
+    print(f"wrote {PAGE.name} and {kept.name}")
+    return True
 
 
 if __name__ == "__main__":

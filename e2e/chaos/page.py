@@ -28,35 +28,41 @@ Entry = Mapping[str, Any]
 def summarise(path: pathlib.Path, reports: Sequence[report.Report], command: str, order: Sequence[str]) -> list[Entry]:
     """One entry per fault in the file, in this order of names; the entries."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    known: dict[str, Entry] = {}
-    if path.exists():
-        known = {one["name"]: one for one in json.loads(path.read_text())["faults"]}
-    known |= {one.name: one.summary(command, _now()) for one in reports}
+    before = json.loads(path.read_text()) if path.exists() else {"faults": []}
+    known: dict[str, Entry] = {one["name"]: one for one in before["faults"]}
+    known |= {one.name: one.summary(command, now()) for one in reports}
     entries = [known[name] for name in order if name in known]
-    told = {"faults": entries, "machine": _machine()}
+    told = before | {"faults": entries, "machine": machine()}
     path.write_text(json.dumps(told, indent=2, ensure_ascii=False) + "\n")
     return entries
 
 
-def _machine() -> str:
+def machine() -> str:
+    """Where this runs."""
     cores = os.cpu_count()
     return (
         f"{cores} cores, {platform.machine()}, Linux {platform.release().partition('-')[0]}, Python {platform.python_version()}"
     )
 
 
-def _now() -> str:
+def now() -> str:
+    """To the minute."""
     return datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d %H:%M UTC")
 
 
 def write(page: pathlib.Path, entries: Sequence[Entry], load: str) -> None:
     """Replace what stands between the markers. Raises ValueError for a page without them."""
+    replace(page, BEGIN, END, table(entries, load))
+
+
+def replace(page: pathlib.Path, opening: str, closing: str, content: str) -> None:
+    """Put the content between these lines of the page. Raises ValueError for a page without them."""
     text = page.read_text()
-    before, begin, rest = text.partition(BEGIN)
-    _, end, after = rest.partition(END)
+    before, begin, rest = text.partition(opening)
+    _, end, after = rest.partition(closing)
     if not (begin and end):
-        raise ValueError(f"{page} has no place for the table: it needs {BEGIN} and {END}")
-    page.write_text(f"{before}{BEGIN}\n{table(entries, load)}{END}{after}")
+        raise ValueError(f"{page} has no place for the table: it needs {opening} and {closing}")
+    page.write_text(f"{before}{opening}\n{content}{closing}{after}")
 
 
 def table(entries: Sequence[Entry], load: str) -> str:
@@ -64,7 +70,7 @@ def table(entries: Sequence[Entry], load: str) -> str:
     runs = dict.fromkeys((one["command"], one["at"].partition(" ")[0]) for one in entries)
     told = [f"- `{command}`, {day}" for command, day in runs]
     how = [f"- *{one['name']}*: {one['how']}" for one in entries if one["how"]]
-    lines = [f"On {_machine()}, with other work beside it; {load}.", "", *told, "", _HEAD, *map(_line, entries), "", *how, ""]
+    lines = [f"On {machine()}, with other work beside it; {load}.", "", *told, "", _HEAD, *map(_line, entries), "", *how, ""]
     return "\n".join(lines)
 
 

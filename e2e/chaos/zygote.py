@@ -68,9 +68,11 @@ def main() -> None:
     import duckdb  # noqa: F401
     import uvloop  # noqa: F401
 
-    from penstock.cli import run  # noqa: F401
+    from penstock.cli import roles, run  # noqa: F401
+    from penstock.sinks.clickhouse import writer as clickhouse_writer  # noqa: F401
     from penstock.sinks.duckdb import writer as duckdb_writer  # noqa: F401
     from penstock.sinks.http import writer as http_writer  # noqa: F401
+    from penstock.sinks.postgres import writer as postgres_writer  # noqa: F401
 
     print("ready", flush=True)
     for line in sys.stdin:

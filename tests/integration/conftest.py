@@ -11,6 +11,8 @@ from tests.servers.fixtures import (  # noqa: F401 - fixtures are found by name
     clickhouse_server,
     installed_servers,
     kafka_server,
+    kubernetes_namespace,
+    kubernetes_server,
     postgres_dsn,
     postgres_server,
 )

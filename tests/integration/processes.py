@@ -92,6 +92,17 @@ class Process:
         except OSError:
             return 0
 
+    def why_not_ready(self) -> str:
+        """The reason that `/readyz` gives, empty when it is ready or does not listen yet."""
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{self.ports['metrics']}/readyz", timeout=_CALL_SECONDS):
+                return ""
+        except urllib.error.HTTPError as error:
+            with error:
+                return error.read().decode()
+        except OSError:
+            return ""
+
     @property
     def address(self) -> str:
         return f"127.0.0.1:{self.ports['control']}"
@@ -204,6 +215,20 @@ class Site:
         except OSError:
             return None
 
+    def answer(self, numbers: Sequence[int]) -> int:
+        """The status the door gives to these events; 0 when there is none."""
+        body = running.ndjson(event(number) for number in numbers)
+        address = f"http://127.0.0.1:{self.doors.ports['http']}/v1/events/batch"
+        request = urllib.request.Request(address, data=body, headers={"Content-Type": "application/x-ndjson"})
+        try:
+            with urllib.request.urlopen(request, timeout=_CALL_SECONDS) as given:
+                return int(given.status)
+        except urllib.error.HTTPError as error:
+            with error:
+                return error.code
+        except OSError:
+            return 0
+
     @contextlib.contextmanager
     def sending(self, *, at_once: int = 200, every_seconds: float = 0.05) -> Iterator[None]:
         """Send all the time meanwhile."""
@@ -228,7 +253,7 @@ class Site:
             numbers = sorted(number for one in batchers for number in one.partitions())
             return True if numbers == list(range(PARTITIONS)) else None
 
-        running.until(look, self._why)
+        running.until(look, self.said)
 
     def lanes(self) -> list[control_pb2.LaneStatus]:
         """Of the batchers that answer."""
@@ -244,9 +269,9 @@ class Site:
 
         `resent`: requests may have been repeated, so events are in the log more than once.
         """
-        running.until(lambda: True if len(self._landed_or_none()) >= self.sent else None, self._why)
+        running.until(lambda: True if len(self._landed_or_none()) >= self.sent else None, self.said)
         assert self.landed() == list(range(self.sent))
-        running.until(lambda: True if self._balanced(resent=resent) else None, self._why)
+        running.until(lambda: True if self._balanced(resent=resent) else None, self.said)
 
     def _landed_or_none(self) -> list[int]:
         try:
@@ -264,7 +289,8 @@ class Site:
         duplicates = sum(book.events_duplicate for book in books)
         return enough and clean and written == self.sent and read - duplicates == self.sent
 
-    def _why(self) -> str:
+    def said(self) -> str:
+        """What all of them have said last, and what stands in their books."""
         books = "\n".join(str(lane.ledger).replace("\n", " ") + f" {lane.state} {lane.message}" for lane in self.lanes())
         return f"sent {self.sent}\n{books}\n" + "\n".join(f"-- {one.name}\n{one.said()}" for one in self.all)
 

@@ -265,7 +265,8 @@ def commands(path: pathlib.Path, wanted: Sequence[Sequence[str]], *, given: byte
             Said(code=int(code), out=(here / f"{number}.out").read_text(), err=(here / f"{number}.err").read_text())
             for number, code in enumerate(done.stdout.split())
         ]
-    assert not [one for one in said if "Traceback" in one.err]
+    for one in said:
+        assert "Traceback" not in one.err, one.err
     return said
 
 

@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import dataclasses
+import types
 import uuid
 from collections.abc import AsyncIterator
 
 import pytest
+from aiokafka import admin
 from tests.integration.test_kafka_log import LONG_SECONDS, Member, record, until
 
 from penstock.log import port
@@ -113,6 +115,24 @@ async def test_a_log_whose_brokers_are_away_does_not_open(settings):
     async with asyncio.timeout(LONG_SECONDS):
         with pytest.raises(port.LogError, match="Kafka"):
             await front.KafkaLog.open(dataclasses.replace(settings, bootstrap="127.0.0.1:1"))
+
+
+async def test_a_topic_that_a_broker_has_not_heard_of_yet_is_asked_for_again(settings, monkeypatch):
+    """Catches a process that ends at its start because another one had made the topics a moment before."""
+    ask, unknown = admin.AIOKafkaAdminClient.describe_configs, [3, 3]
+
+    async def answers(client, resources):
+        found = await ask(client, resources)
+        if not unknown:
+            return found
+        code = unknown.pop()
+        return [types.SimpleNamespace(resources=[(code, "unknown", 2, resources[0].name, [])])]
+
+    monkeypatch.setattr(admin.AIOKafkaAdminClient, "describe_configs", answers)
+    async with asyncio.timeout(LONG_SECONDS):
+        opened = await front.KafkaLog.open(settings)
+        await opened.close()
+    assert not unknown
 
 
 async def test_what_was_trimmed_under_a_reader_is_a_gap(log):

@@ -73,6 +73,21 @@ async def test_the_same_token_lands_once_and_another_one_again(
     assert clickhouse_server.query("SELECT count() FROM x", clickhouse_database) == "6\n"
 
 
+async def test_a_token_that_two_processes_send_at_the_same_moment_lands_once(
+    opened: Open, clickhouse_server: clickhouse.ClickHouse, clickhouse_database: str
+) -> None:
+    """Catches a second write to another endpoint that lands because the first has not ended: the lane hears yes of both."""
+    clickhouse_server.query(
+        f"CREATE TABLE x (a Int64) ENGINE = MergeTree ORDER BY a PARTITION BY a % 3 {WINDOW}", clickhouse_database
+    )
+    one, other = opened(), opened()
+    for number in range(20):
+        batch = _batch(NUMBERS, f"token {number}")
+        answers = await asyncio.gather(one.write(batch), other.write(batch))
+        assert [answer.written for answer in answers] == [3, 3]
+    assert clickhouse_server.query("SELECT count() FROM x", clickhouse_database) == "60\n"
+
+
 async def test_every_type_lands_as_it_was_in_a_table_that_was_made_for_it(
     opened: Open, clickhouse_server: clickhouse.ClickHouse, clickhouse_database: str
 ) -> None:

@@ -15,8 +15,9 @@ EXPLODER = pathlib.Path(__file__).parents[2] / "examples" / "exploder" / "pipeli
 
 
 def exploder(bootstrap: str, prefix: str, **sink: Any) -> str:
-    """The example, on this broker and with topics of the test's own."""
+    """The example, on this broker with topics of the test's own, and with orders that come over HTTP."""
     told = msgspec.yaml.decode(EXPLODER.read_text())
+    told["spec"]["source"] = {"type": "Ingest", "ingest": {"maxEventBytes": 4 << 20, "partitionBy": ["customer"]}}
     told["spec"]["sinks"][0] |= sink
     kafka = told["spec"]["sinks"][0]["kafka"]
     kafka["bootstrapServers"] = [bootstrap]

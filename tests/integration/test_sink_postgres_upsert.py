@@ -189,3 +189,15 @@ async def test_a_table_that_can_not_be_upserted_into_stops_the_start(postgres_ds
         with pytest.raises(port.SinkError) as caught:
             await described(sink, versions((1, 1, "a")))
     assert says in f"{caught.value.failure.message} {caught.value.failure.remedy}"
+
+
+async def test_a_write_that_two_processes_send_at_the_same_moment_leaves_each_row_once(postgres_dsn):
+    """Catches a second write to another endpoint that dies of the first one's locks, or that inserts what the first has."""
+    async with pg.opened(postgres_dsn, upsert=BY_ADDRESS) as one, pg.opened(postgres_dsn, upsert=BY_ADDRESS) as other:
+        for number in range(10):
+            rows = addressed(*((key, f"n{number}", number, key, 0) for key in range(50)))
+            await described(one, rows)
+            batch = writes.batch(rows, writes.span(number, number + 1))
+            answers = await asyncio.gather(one.write(batch), other.write(batch))
+            assert [answer.written for answer in answers] == [50, 50]
+    assert await pg.run(postgres_dsn, "SELECT count(*), min(name), max(name) FROM clicks") == [(50, "n9", "n9")]

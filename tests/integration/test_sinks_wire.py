@@ -11,7 +11,7 @@ import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from tests.unit.sinks import writes
 
-from penstock.batcher.writing import sink_client
+from penstock.batcher.writing import sink_channel, sink_client
 from penstock.core import delivery, results
 from penstock.sinks import server, tables
 from penstock.sinks.duckdb import writer as duckdb
@@ -177,7 +177,11 @@ def header(rows):
     return sink_pb2.WriteBatchRequest(header=sink_pb2.WriteHeader(lane="l", table="t", rows=rows))
 
 
-STREAM = sink_client.encode(writes.numbered(0, 3)).to_pybytes()
+def _only(client: sink_client.SinkClient) -> sink_channel.SinkChannel:
+    return client._channel(client._given[0])
+
+
+STREAM = sink_channel.encode(writes.numbered(0, 3)).to_pybytes()
 
 
 @pytest.mark.parametrize(
@@ -197,7 +201,7 @@ async def test_what_is_no_write_is_refused_and_nothing_is_written(connect, reque
     writer = Told()
     client = await connect(writer)
     with pytest.raises(grpc.aio.AioRpcError, match=reason) as caught:
-        await client._stub.WriteBatch(iter(requests))
+        await _only(client)._stub.WriteBatch(iter(requests))
     assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
     assert writer.batches == []
 
@@ -206,7 +210,7 @@ async def test_a_schema_that_is_none_is_refused(connect):
     """Catches a description given for a schema nobody could read."""
     client = await connect(Told())
     with pytest.raises(grpc.aio.AioRpcError, match="arrow_schema"):
-        await client._stub.Describe(sink_pb2.DescribeRequest(arrow_schema=b"nonsense"))
+        await _only(client)._stub.Describe(sink_pb2.DescribeRequest(arrow_schema=b"nonsense"))
 
 
 class Slow:
@@ -278,7 +282,7 @@ async def test_closing_waits_for_the_write_under_way(tmp_path):
 async def test_health_tells_that_it_serves(connect):
     """Catches probes that never see the server ready."""
     client = await connect(Told())
-    stub = health_pb2_grpc.HealthStub(client._channel)
+    stub = health_pb2_grpc.HealthStub(_only(client)._channel)
     for service in ("", "penstock.v1.Sink"):
         answer = await stub.Check(health_pb2.HealthCheckRequest(service=service))
         assert answer.status == health_pb2.HealthCheckResponse.SERVING
@@ -313,7 +317,7 @@ async def test_rows_bytes_and_seconds_are_counted_once_per_write(connect):
     await failed(client.write(batch, deadline_seconds=30))
     after = [value(name, **labels) for name, labels in names]
     assert [now - then for now, then in zip(after, before, strict=True)] == [7, 5, 1, 1, 1, 1]
-    assert value("sink_bytes_total") - received == 4 * sink_client.encode(batch.rows).size
+    assert value("sink_bytes_total") - received == 4 * sink_channel.encode(batch.rows).size
 
 
 async def test_a_socket_left_by_a_killed_server_is_taken_over(connect, tmp_path):
@@ -331,7 +335,7 @@ async def test_a_socket_left_by_a_killed_server_is_taken_over(connect, tmp_path)
 async def test_an_address_that_can_not_be_had_is_said(connect):
     """Catches a second server that shares the port of the first, or one that listens nowhere."""
     client = await connect(Told(), "127.0.0.1:0")
-    for address, reason in ((client._address, "can't listen"), (f"unix:/tmp/{'x' * 120}/sink.sock", "shorter directory")):
+    for address, reason in ((client._given[0], "can't listen"), (f"unix:/tmp/{'x' * 120}/sink.sock", "shorter directory")):
         serving = server.SinkServer(Told(), sink_type="Told", address=address)
         with pytest.raises(OSError, match=reason):
             await serving.start()

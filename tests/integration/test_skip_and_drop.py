@@ -12,7 +12,7 @@ from tests.integration import running
 from penstock.api import load
 from penstock.log import port
 from penstock.log.embedded import front as embedded
-from penstock.machine import directory, lanes, retention, retired
+from penstock.machine import directory, lanes, memory, retention, retired
 
 ONE_PARTITION = {"type": "Embedded", "embedded": {"partitions": 1}}
 
@@ -125,13 +125,13 @@ async def test_a_retired_lane_holds_the_log_for_a_day_and_meets_the_gap_when_it_
             await subscription.commit({0: port.Commit(offset=offset)})
             await subscription.close()
         data.pin(both, tmp_path)
-        held = retired.Retired(data, alone, log, now=lambda: clock[0])
-        held.note()
-        held.note()
+        held = retired.Retired(memory.InDirectory(data), alone, log, now=lambda: clock[0])
+        await held.note()
+        await held.note()
 
         async def trimmed() -> int:
             await held.expire()
-            await retention.trim(log, [groups["warehouse"], *held.groups()], keep_seconds=-60.0, window_seconds=-60.0)
+            await retention.trim(log, [groups["warehouse"], *await held.groups()], keep_seconds=-60.0, window_seconds=-60.0)
             return (await log.bounds(port.EVENTS, 0)).start
 
         assert await trimmed() == 1
@@ -139,13 +139,13 @@ async def test_a_retired_lane_holds_the_log_for_a_day_and_meets_the_gap_when_it_
         assert await trimmed() == 1
         clock[0] += 2
         assert await trimmed() == 3
-        assert not held.groups()
+        assert not await held.groups()
         # The commit stays at 1, so that the sink's return is a gap: see test_a_gap_is_skipped_by_its_blocks.
         assert (await log.committed(port.EVENTS, groups["archive"]))[0].offset == 1
         data.pin(alone, tmp_path)
-        back = retired.Retired(data, both, log)
-        back.note()
-        assert not back.groups()
+        back = retired.Retired(memory.InDirectory(data), both, log)
+        await back.note()
+        assert not await back.groups()
     finally:
         await log.close()
 

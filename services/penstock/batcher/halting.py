@@ -9,6 +9,16 @@ from penstock.core.state import snapshot
 from penstock.log import port
 
 
+def flooded(verdict: str) -> results.Failure:
+    """Too many rows are refused for it to be their fault."""
+    return results.Failure(
+        result_class=results.ResultClass.CONFIG,
+        code="RejectFlood",
+        message=verdict,
+        remedy="look at `penstock dlq ls`, mend the cause, then `penstock resume`; nothing is lost meanwhile",
+    )
+
+
 def as_failure(error: Exception) -> results.Failure:
     """Always of the lane's configuration in the widest sense: nothing here goes away by itself."""
     codes: dict[type[Exception], tuple[str, str]] = {

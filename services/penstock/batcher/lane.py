@@ -19,12 +19,13 @@ from concurrent import futures
 import structlog
 
 from penstock.batcher import accounts, halting, patience
+from penstock.batcher import lag as lags
 from penstock.batcher import settings as lane_settings
 from penstock.batcher.deadletters import letters
 from penstock.batcher.reading import prepare, reader
 from penstock.batcher.replaying import replays
 from penstock.batcher.writing import dispatch, landing, planning, sink_client
-from penstock.core import blocks, breaker, deadletters, delivery, flood, ledger, results
+from penstock.core import breaker, deadletters, delivery, flood, ledger, results
 from penstock.core.batching import model
 from penstock.log import port
 
@@ -33,6 +34,9 @@ _log = structlog.get_logger()
 _DRAIN_LOOK_SECONDS = 0.02
 _LAG_SECONDS = 2.0
 _STORE_LOOK_SECONDS = 2.0
+
+
+Last = Callable[[port.Subscription], Awaitable[None]]
 
 
 class State(enum.Enum):
@@ -51,7 +55,7 @@ class Lane:
 
     def __init__(self, settings: lane_settings.LaneSettings, log: port.EventLog, client: sink_client.SinkClient) -> None:
         self.settings = settings
-        self._event_log, self._client = log, client
+        self._event_log, self.sink = log, client
         self._worker = futures.ThreadPoolExecutor(1, thread_name_prefix=f"lane-{settings.sink}")
         self.accounts = accounts.LaneAccounts(log.log_id)
         self._patient = patience.PatientLog(log)
@@ -91,6 +95,11 @@ class Lane:
         return self._stopped_by or self._lander.failure or replaying
 
     @property
+    def partitions(self) -> Sequence[int]:
+        """Those the group has given this lane, also where it could not begin with them."""
+        return self._reader.partitions
+
+    @property
     def preparer(self) -> prepare.Preparer:
         return self._preparer
 
@@ -125,7 +134,7 @@ class Lane:
     async def _join(self) -> None:
         replaying = self.replay_log
         self.delivery = described = await self._describe()
-        self.dispatcher.bound(described.max_concurrency)
+        self._agree(described)
         if described.identity is delivery.Identity.TOKEN:
             self._plan(replaying)
         self._subscription = await self._event_log.subscribe(port.EVENTS, self.settings.lane, self._reader)
@@ -138,6 +147,10 @@ class Lane:
         while self._subscription is None:
             try:
                 await self._join()
+            except port.LogUnavailableError as error:
+                _log.warning("log_unavailable", sink=self.settings.sink, error=str(error))
+                await self._leave()
+                await asyncio.sleep(_STORE_LOOK_SECONDS)
             except delivery.WriteFailedError as error:
                 if str(error) != self.away:
                     _log.warning("store_away", sink=self.settings.sink, code=error.failure.code, message=error.failure.message)
@@ -148,10 +161,22 @@ class Lane:
             else:
                 self.away, self._lander.failure = "", None
 
+    def _agree(self, described: delivery.Description) -> None:
+        # What a sink can bear, each of its endpoints can.
+        self.dispatcher.bound(described.max_concurrency * self.sink.endpoints)
+        terms = sink_client.Terms(
+            identity=described.identity,
+            ordered=self.settings.ordered,
+            hedging=self.settings.hedging,
+            write_seconds=self.settings.limits.write_timeout_seconds,
+            is_calm=lambda: self.circuit.state is breaker.State.CLOSED and not self.dispatcher.pressure_steps,
+        )
+        self.sink.agree(terms)
+
     async def _describe(self) -> delivery.Description:
         """What holds for every table of the lane: the weakest of what holds for each."""
         columns = self._preparer.output_schema
-        found = [await self._client.describe(self.settings.lane, table, columns) for table in self.settings.tables]
+        found = [await self.sink.describe(self.settings.lane, table, columns) for table in self.settings.tables]
         return next((one for one in found if one.identity is delivery.Identity.NONE), found[0])
 
     def _plan(self, replaying: replays.Replays) -> None:
@@ -167,7 +192,7 @@ class Lane:
 
     def _shared(self) -> replays.Shared:
         return replays.Shared(
-            client=self._client,
+            client=self.sink,
             circuit=self.circuit,
             letter_writer=self._letters,
             lander=self._lander,
@@ -182,17 +207,34 @@ class Lane:
         return self._replaying
 
     async def _read(self) -> None:
+        while True:
+            await self._read_as_given()
+
+    async def _read_as_given(self) -> None:
+        """A lane that can't read on stays a member of its group, and begins anew when it is given other partitions: what stands
+        in the way may be somebody else's then."""
         assert self._subscription is not None  # noqa: S101 - read only after it has joined
-        await self._reader.run(self._subscription)
+        try:
+            await self._reader.run(self._subscription)
+        except Exception as error:
+            stopped = self._halt(error)
+        await self._reader.given_others(self._subscription, lambda: self._stopped_by is stopped)
+        self._stopped_by = None
+        if self._state is not State.PAUSED:
+            self.resume()
 
     async def _guarded(self, loop: Callable[[], Awaitable[None]]) -> None:
         """A loop that fails halts the lane with the reason, and leaves the other lanes and the doors alone."""
         try:
             await loop()
         except Exception as error:
-            _log.exception("lane_halted", sink=self.settings.sink)
-            self._stopped_by = halting.as_failure(error)
-            self.pause()
+            self._halt(error)
+
+    def _halt(self, error: Exception) -> results.Failure:
+        _log.error("lane_halted", sink=self.settings.sink, exc_info=error)
+        self._stopped_by = stopped = halting.as_failure(error)
+        self._hold()
+        return stopped
 
     def _transformed(self, rows: int) -> None:
         if self._flood:
@@ -207,27 +249,24 @@ class Lane:
         if (verdict := self._flood.verdict(now)) and not self._stopped_by:
             _log.error("reject_flood", sink=self.settings.sink, refused=verdict.refused, units=verdict.units)
             self.pause()
-            self._stopped_by = results.Failure(
-                result_class=results.ResultClass.CONFIG,
-                code="RejectFlood",
-                message=str(verdict),
-                remedy="look at `penstock dlq ls`, mend the cause, then `penstock resume`; nothing is lost meanwhile",
-            )
+            self._stopped_by = halting.flooded(str(verdict))
 
-    async def drain(self, timeout_seconds: float) -> bool:
+    async def drain(self, timeout_seconds: float, *, look_seconds: float = _DRAIN_LOOK_SECONDS) -> bool:
         """Read to the end of the log, land everything and commit; whether that was possible within the bound.
 
         A paused lane stays as it is: for it the answer is known at once.
         """
         paused = self._state is State.PAUSED
-        self._state = State.DRAINING
+        if self._state is not State.DRAINED:
+            self._state = State.DRAINING
         self.dispatcher.drain()
         self.replay_log.dispatcher.drain()
         deadline = time.monotonic() + timeout_seconds
         while not await self._is_drained():
             if paused or time.monotonic() > deadline or self._stopped_by:
                 return False
-            await asyncio.sleep(_DRAIN_LOOK_SECONDS)
+            self._state = State.DRAINING
+            await asyncio.sleep(look_seconds)
         await self.commit()
         self._state = State.DRAINED
         return True
@@ -249,8 +288,16 @@ class Lane:
             return False
         return await self.replay_log.is_drained()
 
-    async def stop(self) -> None:
-        """End now. Unfinished blocks are read again by whoever comes next."""
+    async def stop(self, last: Last | None = None) -> None:
+        """End now; unfinished blocks are read again. `last` is done between the last commit and leaving the group."""
+        try:
+            await self._end_loops(last)
+        finally:
+            await self._leave()
+            await self.sink.close()
+            self._worker.shutdown()
+
+    async def _end_loops(self, last: Last | None) -> None:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -261,27 +308,35 @@ class Lane:
                 await self.commit()
             except (port.PartitionLostError, port.LogUnavailableError) as error:
                 _log.warning("stopped_uncommitted", sink=self.settings.sink, error=str(error))
-            await self._subscription.close()
+            if last is not None:
+                await last(self._subscription)
+
+    async def _leave(self) -> None:
+        subscription, self._subscription = self._subscription, None
+        if subscription is not None:
+            await subscription.close()
             await self.replay_log.close()
-        await self._client.close()
-        self._worker.shutdown()
 
     def pause(self) -> None:
         """Hold: nothing new is read or dispatched, what is on its way to the store finishes."""
+        self._hold()
+        self._state = State.PAUSED
+
+    def _hold(self) -> None:
         self._reader.pause()
         self.dispatcher.pause()
         self.replay_log.pause()
-        self._state = State.PAUSED
 
     def resume(self) -> None:
         """Go on; after a flood of refusals, from here on anew. A lane that a fault has stopped stays so until it is restarted."""
         if self._flood and self._stopped_by and self._stopped_by.code == "RejectFlood":
             self._flood.reset()
             self._stopped_by = None
-        self._reader.resume()
-        self.dispatcher.resume()
-        self.replay_log.resume()
         self._state = State.RUNNING
+        if self._stopped_by is None:
+            self._reader.resume()
+            self.dispatcher.resume()
+            self.replay_log.resume()
 
     def apply(self, write_model: model.WriteModel) -> None:
         """Follow this model from now on."""
@@ -322,41 +377,20 @@ class Lane:
             self._committed |= changed
         await self.replay_log.commit()
 
-    # -- lag
-
     async def unread_blocks(self) -> int:
         """Blocks in the log that are not finished."""
-        total = 0
-        for partition, offset in (await self._finished_below()).items():
-            total += max(0, (await self._event_log.bounds(port.EVENTS, partition)).end - offset)
-        return total
+        return await lags.unread_blocks(self._event_log, await self._finished_below())
 
     async def _finished_below(self) -> dict[int, int]:
         """The lowest unfinished offset by partition, also of a lane that is held before its first poll."""
         if self._reader.assigned:
             return {partition: offset for partition, (offset, _) in self.accounts.commits().items()}
-        committed = await self._event_log.committed(port.EVENTS, self.settings.lane)
-        starts = {part: (await self._event_log.bounds(port.EVENTS, part)).start for part in range(self._event_log.partitions)}
-        return starts | {partition: commit.offset for partition, commit in committed.items()}
+        return await lags.finished_below(self._event_log, await self._event_log.committed(port.EVENTS, self.settings.lane))
 
-    async def lag(self, look_at: int = 256) -> tuple[int, float]:
-        """Unfinished events (extrapolated beyond `look_at` blocks per partition) and the age of the oldest in seconds; what was
-        last known while the log does not answer."""
+    async def lag(self) -> tuple[int, float]:
+        """See `lag.measured`; what was last known while the log does not answer."""
         with contextlib.suppress(port.LogUnavailableError, TimeoutError):
             async with asyncio.timeout(_LAG_SECONDS):
-                self._lag = await self._lag_now(look_at)
+                finished, of_blocks = await self._finished_below(), self.settings.values is None
+                self._lag = await lags.measured(self._event_log, finished, of_blocks=of_blocks)
         return self._lag
-
-    async def _lag_now(self, look_at: int) -> tuple[int, float]:
-        events, oldest = 0, 0.0
-        for partition, offset in (await self._finished_below()).items():
-            bounds = await self._event_log.bounds(port.EVENTS, partition)
-            behind = bounds.end - offset
-            if behind <= 0:
-                continue
-            page = await self._event_log.headers(port.EVENTS, partition, min(bounds.end, offset + look_at), limit=look_at)
-            seen = [record for record in page if record.offset >= offset]
-            rows = sum(blocks.told_rows(record.headers) for record in seen)
-            events += round(rows * behind / max(1, len(seen)))
-            oldest = max([oldest, *(time.time() - record.append_time_microseconds / 1e6 for record in seen)])
-        return events, oldest

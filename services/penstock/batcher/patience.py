@@ -54,6 +54,9 @@ class PatientLog:
     async def committed(self, topic: str, group: str) -> Mapping[int, port.Commit]:
         return await _patiently(self._log.committed, topic, group)
 
+    async def commit_for(self, topic: str, group: str, commits: Mapping[int, port.Commit]) -> None:
+        await self._log.commit_for(topic, group, commits)
+
     async def save_snapshot(self, topic: str, group: str, partition: int, snapshot: port.Snapshot) -> None:
         await _patiently(self._log.save_snapshot, topic, group, partition, snapshot)
 

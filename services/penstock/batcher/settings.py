@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import enum
+from collections.abc import Awaitable, Callable
 
-from penstock.core import breaker, dialects, failpoints, flood, schema
+import pyarrow as pa
+
+from penstock.core import breaker, deadletters, dialects, failpoints, flood, hedging, schema
 from penstock.core.batching import model
+from penstock.core.records import decode
 from penstock.core.transform import spec
 
 
@@ -69,6 +73,8 @@ class LaneSettings:
     flood: flood.Settings | None = dataclasses.field(default_factory=flood.Settings)
     circuit: breaker.Settings = dataclasses.field(default_factory=breaker.Settings)
     circuit_mode: breaker.Mode = breaker.Mode.AUTO
+    hedging: hedging.Settings | None = None
+    """When a slow write is sent a second time; None: never."""
     poll_bytes: int = 4 * 1024 * 1024
     decoded_bytes: int = 64 * 1024 * 1024
     transform_rows: int = 200_000
@@ -83,6 +89,13 @@ class LaneSettings:
     commit_seconds: float = 0.2
     snapshot_events: int = 200_000
     """At least so many events between two snapshots of the keys' state."""
+    values: Callable[[], decode.Values] | None = None
+    """Makes what reads the values of records, where events are records that others write; None where the log holds blocks."""
+    record_format: deadletters.OriginalFormat = deadletters.OriginalFormat.JSON
+    """How those values are written."""
+    learn: Callable[[pa.BinaryArray], Awaitable[None]] | None = None
+    """Awaited before values are read that the log has not given out: it learns what they need, such as the schemas they name.
+    Raises LogUnavailableError while that can't be known."""
     failpoint: failpoints.Failpoint = failpoints.nothing
     alone: bool = True
     """Whether no other process can read as this lane, now or while it takes this one for dead."""

@@ -37,6 +37,7 @@ class Reporter:
         self._evicted = 0
         self._forgotten = (0, 0)
         self._replayed: Mapping[str, int] = {}
+        self._hedged: Mapping[str, int] = {}
 
     async def report(self) -> control_pb2.LaneStatus:
         """The lane as it is now; exports the same numbers."""
@@ -54,10 +55,14 @@ class Reporter:
             lag=control_pb2.Lag(events=events, oldest_unread_seconds=oldest),
             circuit=lane.circuit.state.value,
             batching=self._batching(),
-            ledger=_ledger(totals, lane.accounts.events_in_flight, rows_in_flight, unexplained),
+            ledger=ledger_message(totals, lane.accounts.events_in_flight, rows_in_flight, unexplained),
             flushes={reason.value: count for reason, count in lane.dispatcher.flushes.items() if count},
             dead_letters_written=totals.dead_lettered_events + totals.dead_lettered_rows,
             replays=self._replays(),
+            endpoints=control_pb2.Endpoints(known=lane.sink.endpoints, well=lane.sink.endpoints_well),
+            hedges=self._hedges(),
+            pressure=lane.dispatcher.pressure_steps,
+            partitions=lane.partitions,
         )
 
     def _replays(self) -> control_pb2.Replays:
@@ -71,6 +76,14 @@ class Reporter:
             in_flight=events_in_flight + rows_in_flight,
             unexplained=totals.unexplained(events_in_flight=events_in_flight, rows_in_flight=rows_in_flight),
         )
+
+    def _hedges(self) -> control_pb2.Hedges:
+        counted = dict(self._lane.sink.hedges)
+        for outcome, count in counted.items():
+            metrics.HEDGES.labels(**self._lane.settings.labels, outcome=outcome).inc(count - self._hedged.get(outcome, 0))
+        self._hedged = counted
+        won, lost = counted.get("won", 0), counted.get("lost", 0)
+        return control_pb2.Hedges(sent=won + lost, won=won, withheld=sum(counted.values()) - won - lost)
 
     def _export_replays(self, counted: Mapping[str, int]) -> None:
         highest = {outcome: max(value, self._replayed.get(outcome, 0)) for outcome, value in counted.items()}
@@ -128,6 +141,9 @@ class Reporter:
         metrics.LANE_UNEXPLAINED.labels(**labels).set(unexplained)
         metrics.CIRCUIT_STATE.labels(**labels).set(_CIRCUIT_GAUGE[lane.circuit.state])
         metrics.STORE_LEVEL.labels(**labels).set(lane.dispatcher.level)
+        metrics.PRESSURE.labels(**labels).set(lane.dispatcher.pressure_steps)
+        metrics.ENDPOINTS.labels(**labels, state="known").set(lane.sink.endpoints)
+        metrics.ENDPOINTS.labels(**labels, state="well").set(lane.sink.endpoints_well)
         metrics.SLOTS.labels(**labels, kind="limit").set(lane.dispatcher.slots)
         metrics.SLOTS.labels(**labels, kind="in_use").set(lane.dispatcher.slots_in_use)
         tables = lane.preparer.tables.values()
@@ -159,7 +175,8 @@ def _replay_outcomes(totals: ledger.Counts) -> dict[str, int]:
     }
 
 
-def _ledger(totals: ledger.Counts, events_in_flight: int, rows_in_flight: int, unexplained: int) -> control_pb2.Ledger:
+def ledger_message(totals: ledger.Counts, events_in_flight: int, rows_in_flight: int, unexplained: int) -> control_pb2.Ledger:
+    """Counts as a status says them."""
     return control_pb2.Ledger(
         events_read=totals.read,
         events_duplicate=totals.duplicates,

@@ -8,15 +8,13 @@ from __future__ import annotations
 
 import collections
 import heapq
-import pathlib
 from collections.abc import Sequence
 
 import click
 
-from penstock.cli import dlq_analyse, dlq_export, dlq_replay, dlq_select, exits
+from penstock.cli import dlq_analyse, dlq_export, dlq_place, dlq_replay, dlq_select, exits
 from penstock.cli.showing import dlq_text
 from penstock.core import selection
-from penstock.log import port
 from penstock.replay import book
 
 EPILOG = """\b
@@ -34,6 +32,7 @@ Examples:
   penstock dlq ls
   penstock dlq ls --category TransformFailed --category Malformed
   penstock dlq ls --since 2026-01-31T08:00:00Z --limit 200
+  penstock dlq ls -f pipeline.yaml --topic orders-dlq
   penstock dlq ls -o json | jq -r .id
 
 \b
@@ -60,13 +59,13 @@ def dlq() -> None:
 @dlq.command("ls", epilog=LS_EPILOG, short_help="List dead letters, newest first.")
 @dlq_select.options
 @click.option("--limit", type=click.IntRange(min=1), default=20, show_default=True, help="How many at most.")
-@dlq_select.data
+@dlq_place.options
 @click.option(
     "-o", "--output", type=click.Choice(["table", "json"]), default="table", show_default=True, help="json: one object per line."
 )
-def ls(filters: selection.Filters, limit: int, data: pathlib.Path | None, output: str) -> None:
+def ls(filters: selection.Filters, limit: int, place: dlq_place.Place, output: str) -> None:
     """List dead letters, newest first, with what has become of them and the counts of all that match by category."""
-    listing = dlq_select.with_log(data, lambda log: _list(log, filters, limit))
+    listing = dlq_place.with_log(place, filters, lambda opened: _list(opened, filters, limit))
     if output == "json":
         for found in listing.letters:
             click.echo(dlq_text.as_json_line(found.letter, found.state))
@@ -76,11 +75,13 @@ def ls(filters: selection.Filters, limit: int, data: pathlib.Path | None, output
 
 @dlq.command("show", epilog=SHOW_EPILOG, short_help="Show one dead letter with its original event.")
 @click.argument("id_", metavar="ID")
-@dlq_select.data
+@click.option("--sink", help="With --topic: the sink whose lane takes the letters, where the pipeline has several.")
+@dlq_place.options
 @click.option("-o", "--output", type=click.Choice(["text", "json"]), default="text", show_default=True)
-def show(id_: str, data: pathlib.Path | None, output: str) -> None:
+def show(id_: str, sink: str | None, place: dlq_place.Place, output: str) -> None:
     """Show all that is known of one dead letter. ID is the whole id or a beginning that only one letter has."""
-    found = dlq_select.with_log(data, lambda log: _show(log, id_.lower()))
+    filters = selection.Filters(sinks=frozenset({sink} if sink else ()))
+    found = dlq_place.with_log(place, filters, lambda opened: _show(opened, id_.lower()))
     if output == "json":
         click.echo(dlq_text.as_json(found.letter, found.state))
     else:
@@ -91,11 +92,11 @@ for command in (dlq_analyse.analyse, dlq_replay.replay, dlq_replay.discard, dlq_
     dlq.add_command(command)
 
 
-async def _list(log: port.EventLog, filters: selection.Filters, limit: int) -> dlq_text.Listing:
+async def _list(where: dlq_place.Opened, filters: selection.Filters, limit: int) -> dlq_text.Listing:
     counts: collections.Counter[str] = collections.Counter()
     states: collections.Counter[str] = collections.Counter()
     newest: list[tuple[int, str, book.Found]] = []
-    opened = await book.Book.open(log)
+    opened = await book.Book.open(where.log, others=where.others)
     async for found in opened.letters():
         letter = found.letter
         if not filters.admit(letter):
@@ -111,17 +112,17 @@ async def _list(log: port.EventLog, filters: selection.Filters, limit: int) -> d
     )
 
 
-async def _show(log: port.EventLog, beginning: str) -> book.Found:
+async def _show(where: dlq_place.Opened, beginning: str) -> book.Found:
     ids: list[str] = []
     matching: list[book.Found] = []
-    opened = await book.Book.open(log)
+    opened = await book.Book.open(where.log, others=where.others)
     async for found in opened.letters():
         ids.append(found.letter.id)
         if found.letter.id.startswith(beginning):
             matching.append(found)
     if len(matching) != 1:
         raise _not_one(beginning, ids, [found.letter.id for found in matching])
-    return await book.with_original(log, matching[0])
+    return await book.with_original(where.log, matching[0], where.others)
 
 
 def _not_one(beginning: str, ids: Sequence[str], matching: Sequence[str]) -> exits.Invalid:

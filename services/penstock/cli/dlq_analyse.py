@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import pathlib
-
 import click
 
-from penstock.cli import dlq_select
+from penstock.cli import dlq_place, dlq_select
 from penstock.cli.showing import causes_text
 from penstock.core import selection
-from penstock.log import port
 from penstock.replay import book, causes
 
 EPILOG = """\b
@@ -28,13 +25,13 @@ Exit codes:
 @click.command("analyse", epilog=EPILOG, short_help="Group outstanding dead letters by cause.")
 @dlq_select.options
 @click.option("--limit", type=click.IntRange(min=1), default=10, show_default=True, help="How many causes at most.")
-@dlq_select.data
+@dlq_place.options
 @click.option(
     "-o", "--output", type=click.Choice(["text", "json"]), default="text", show_default=True, help="json: one object per line."
 )
-def analyse(filters: selection.Filters, limit: int, data: pathlib.Path | None, output: str) -> None:
+def analyse(filters: selection.Filters, limit: int, place: dlq_place.Place, output: str) -> None:
     """Group dead letters that still wait (outstanding or quarantined) by cause: how many, since when, and the newest event."""
-    found = dlq_select.with_log(data, lambda log: _analyse(log, filters, limit))
+    found = dlq_place.with_log(place, filters, lambda opened: _analyse(opened, filters, limit))
     if output == "json":
         for cause in found.causes:
             click.echo(causes_text.as_json_line(cause))
@@ -42,15 +39,15 @@ def analyse(filters: selection.Filters, limit: int, data: pathlib.Path | None, o
         causes_text.print_causes(found)
 
 
-async def _analyse(log: port.EventLog, filters: selection.Filters, limit: int) -> causes_text.Analysis:
+async def _analyse(where: dlq_place.Opened, filters: selection.Filters, limit: int) -> causes_text.Analysis:
     grouped = causes.Causes()
-    opened = await book.Book.open(log)
+    opened = await book.Book.open(where.log, others=where.others)
     async for found in opened.letters():
         if found.state in selection.WAITING and filters.admit(found.letter):
             grouped.add(found)
     ranked = grouped.ranked()
     for cause in ranked[:limit]:
-        cause.example = await book.with_original(log, cause.example)
+        cause.example = await book.with_original(where.log, cause.example, where.others)
     return causes_text.Analysis(
         causes=ranked[:limit], of=len(ranked), counts=grouped.by_category(), unreadable=len(opened.unreadable)
     )

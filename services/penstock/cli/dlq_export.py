@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import functools
-import pathlib
 from collections.abc import Callable
 from typing import IO
 
 import click
 
-from penstock.cli import dlq_select
+from penstock.cli import dlq_place, dlq_select
 from penstock.cli.showing import dlq_text
 from penstock.core import deadletters, dialects, selection
-from penstock.log import port
 from penstock.replay import book
 
 EPILOG = """\b
@@ -44,22 +42,26 @@ Exit codes:
     type=click.Choice([dialect.value for dialect in dialects.Dialect], case_sensitive=False),
     help="Write records with the headers of this dialect.",
 )
-@dlq_select.data
-def export(file: IO[str], filters: selection.Filters, dialect: str | None, data: pathlib.Path | None) -> None:
+@dlq_place.options_of_export
+def export(file: IO[str], filters: selection.Filters, dialect: str | None, place: dlq_place.Place) -> None:
     """Write dead letters with their originals and reasons to FILE as NDJSON; `-` is standard output."""
     line = functools.partial(dlq_text.as_record_line, dialect=dialects.Dialect(dialect)) if dialect else dlq_text.as_whole_line
-    count = dlq_select.with_log(data, lambda log: _export(log, filters, file, line))
+    count = dlq_place.with_log(place, filters, lambda opened: written(opened, filters, file, line))
     click.echo(f"{count:,} exported", err=True)
 
 
-async def _export(
-    log: port.EventLog, filters: selection.Filters, file: IO[str], line: Callable[[deadletters.DeadLetter, selection.State], str]
+async def written(
+    where: dlq_place.Opened,
+    filters: selection.Filters,
+    file: IO[str],
+    line: Callable[[deadletters.DeadLetter, selection.State], str],
 ) -> int:
+    """How many letters were written to `file`, one to a line."""
     count = 0
-    opened = await book.Book.open(log)
+    opened = await book.Book.open(where.log, others=where.others)
     async for found in opened.letters():
         if filters.admit(found.letter):
-            whole = await book.with_original(log, found)
+            whole = await book.with_original(where.log, found, where.others)
             file.write(line(whole.letter, whole.state) + "\n")
             count += 1
     return count

@@ -1,19 +1,17 @@
 """`penstock dlq replay` and `penstock dlq discard`: what changes the fate of dead letters.
 
-Both go through the running pipeline, because a log has one writer. A dry run only reads.
+A dry run only reads.
 """
 
 from __future__ import annotations
 
-import pathlib
-
 import click
 
-from penstock.cli import control, dlq_select, exits
+from penstock.cli import dlq_job, dlq_place, dlq_select, exits
 from penstock.cli.showing import replay_text
 from penstock.core import selection
-from penstock.machine import directory, replays
-from penstock.replay import job, survey, watch
+from penstock.machine import replays
+from penstock.replay import job, watch
 from penstock.v1 import control_pb2
 
 REPLAY_EPILOG = """\b
@@ -21,6 +19,7 @@ Examples:
   penstock dlq replay --dry-run
   penstock dlq replay --fingerprint 5b1e07c2 --reason "column widened"
   penstock dlq replay --sink warehouse --since 2h --rate 50
+  penstock dlq replay -f pipeline.yaml --topic orders-dlq --dry-run
 
 \b
 Only the rows that failed are made again, by their own sink's lane, from the event's own bytes and today's transform.
@@ -31,7 +30,7 @@ quarantined; a higher bound frees it.
 Exit codes:
   0 everything that was put back has landed or is under way, or nothing matches
   1 some failed again, or so many that the replay was suspended
-  3 no pipeline runs
+  3 no pipeline runs, or its brokers do not answer
 """
 
 DISCARD_EPILOG = """\b
@@ -43,10 +42,6 @@ Examples:
 Exit codes:
   0 discarded, even if nothing matches · 3 no pipeline runs
 """
-
-_NO_END = 365 * 24 * 3600.0
-_WAIT_SECONDS = 30.0
-_DISCARD_SECONDS = 600.0
 
 
 @click.command("replay", epilog=REPLAY_EPILOG, short_help="Put outstanding dead letters back through their lanes.")
@@ -79,7 +74,7 @@ _DISCARD_SECONDS = 600.0
     help="Letters that must be finished before the percentage counts.",
 )
 @click.option("--reason", default="", help="Kept with each letter that is put back.")
-@dlq_select.data
+@dlq_place.options
 def replay(
     filters: selection.Filters,
     dry_run: bool,
@@ -88,24 +83,29 @@ def replay(
     suspend_percent: int,
     suspend_minimum: int,
     reason: str,
-    data: pathlib.Path | None,
+    place: dlq_place.Place,
 ) -> None:
     """Put outstanding dead letters back through their own sink's lane, in the order in which the events came in."""
-    where = control.find(data)
     if dry_run:
-        replay_text.print_dry_run(_surveyed(where, filters, max_replays))
+        replay_text.print_dry_run(dlq_job.surveyed(place, filters, max_replays))
         return
     request = control_pb2.ReplayRequest(
-        letters=replays.letters_message(filters),
+        letters=replays.letters_message(filters, place.topic),
         events_per_second=rate,
         max_replays=max_replays,
         reason=reason,
-        wait_seconds=_WAIT_SECONDS,
+        wait_seconds=dlq_job.WAIT_SECONDS,
         suspend_percent=suspend_percent,
         suspend_minimum_events=suspend_minimum,
     )
-    last = _replayed(where, request)
+    with replay_text.Bar() as bar:
+        last = dlq_job.replayed(place, request, bar.show)
     replay_text.print_outcome(last)
+    judge(last)
+
+
+def judge(last: control_pb2.ReplayProgress) -> None:
+    """Raises Invalid where not everything that was put back is in the store or under way to it."""
     if last.suspended:
         raise exits.Invalid(f"suspended: {last.suspended}", "penstock dlq analyse says why; run it again to go on with the rest")
     if last.failed_again:
@@ -115,48 +115,11 @@ def replay(
 @click.command("discard", epilog=DISCARD_EPILOG, short_help="Give dead letters up for good.")
 @dlq_select.options
 @click.option("--reason", required=True, help="Why; kept with each letter.")
-@dlq_select.data
-def discard(filters: selection.Filters, reason: str, data: pathlib.Path | None) -> None:
+@dlq_place.options
+def discard(filters: selection.Filters, reason: str, place: dlq_place.Place) -> None:
     """Give up dead letters that wait, outstanding or quarantined. They can be listed and exported still, but not replayed."""
     if not reason.strip():
         raise click.BadParameter("say why: the reason is kept with each letter", param_hint="--reason")
-    request = control_pb2.DiscardRequest(letters=replays.letters_message(filters), reason=reason)
-    where = control.find(data)
-    try:
-        with control.connected(where) as stub:
-            discarded = stub.Discard(request, timeout=_DISCARD_SECONDS).discarded
-    except control.NotRunningError as error:
-        raise _not_running(error, where) from error
+    request = control_pb2.DiscardRequest(letters=replays.letters_message(filters, place.topic), reason=reason)
+    discarded = dlq_job.discarded(place, request)
     click.echo(f"{discarded:,} discarded" if discarded else "nothing outstanding matches")
-
-
-def _surveyed(where: directory.DataDirectory, filters: selection.Filters, max_replays: int) -> survey.Survey:
-    pinned = where.pinned()
-    empty = survey.Order(filters=filters, lanes=frozenset(), max_replays=max_replays)
-    order = replays.order(pinned, filters, max_replays) if pinned else empty
-    return dlq_select.with_log(where.path, lambda log: survey.survey(log, order))
-
-
-def _replayed(where: directory.DataDirectory, request: control_pb2.ReplayRequest) -> control_pb2.ReplayProgress:
-    last = control_pb2.ReplayProgress()
-    try:
-        with control.connected(where) as stub, replay_text.Bar() as bar:
-            # Bounded by the letters and the rate; an interrupted call ends the job.
-            for last in stub.Replay(request, timeout=_NO_END):
-                bar.show(last)
-    except control.NotRunningError as error:
-        raise (_gone(last, where) if last.selected else _not_running(error, where)) from error
-    return last
-
-
-def _gone(last: control_pb2.ReplayProgress, where: directory.DataDirectory) -> exits.Unreachable:
-    return exits.Unreachable(
-        f"the pipeline in {where.path} ended when {last.published:,} of {last.selected:,} were put back",
-        "start it and run this again: it goes on with the rest, and nothing goes twice",
-    )
-
-
-def _not_running(error: Exception, where: directory.DataDirectory) -> exits.Unreachable:
-    return exits.Unreachable(
-        str(error), f"start it with `penstock run FILE --data {where.path}`: the process that runs the pipeline writes its log"
-    )

@@ -1,21 +1,15 @@
-"""Which dead letters a command means: the options that all of them share, and the log they are read from."""
+"""Which dead letters a command means: the options that all of them share."""
 
 from __future__ import annotations
 
-import asyncio
 import datetime
 import functools
-import os
-import pathlib
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Callable
 from typing import Any, TypeVar
 
 import click
 
-from penstock.cli import control, exits
 from penstock.core import deadletters, selection
-from penstock.log import port
-from penstock.machine import opening
 
 _CATEGORIES = [category.value for category in deadletters.Category]
 
@@ -40,10 +34,6 @@ class Time(click.ParamType[int]):
         zoned = time if time.tzinfo else time.replace(tzinfo=datetime.UTC)
         return int(zoned.timestamp() * 1_000_000)
 
-
-data = click.option(
-    "--data", type=click.Path(path_type=pathlib.Path), help="Data directory.  [default: the only one in ./.penstock]"
-)
 
 _OPTIONS = (
     click.option(
@@ -84,24 +74,3 @@ def options(command: Callable[..., _Result]) -> Callable[..., _Result]:
     for option in reversed(_OPTIONS):
         gathered = option(gathered)
     return gathered
-
-
-def with_log(path: pathlib.Path | None, use: Callable[[port.EventLog], Awaitable[_Result]]) -> _Result:
-    """What `use` makes of the log, which is opened beside whoever writes it."""
-    found = control.find(path)
-
-    async def opened() -> _Result:
-        log = await opening.open_there(found, os.environ)
-        try:
-            return await use(log)
-        finally:
-            await log.close()
-
-    return _run(opened())
-
-
-def _run(work: Coroutine[Any, Any, _Result]) -> _Result:
-    try:
-        return asyncio.run(work)
-    except port.LogError as error:
-        raise exits.Unreachable(str(error)) from error

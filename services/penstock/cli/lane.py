@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 import datetime
 import pathlib
 
 import click
 
-from penstock.cli import control, exits
-from penstock.log import port
-from penstock.log.embedded import front as embedded
+from penstock.cli import control, exits, offline
 from penstock.machine import directory, retired
 from penstock.v1 import control_pb2
 
@@ -20,6 +17,8 @@ _EPILOG = """\b
 Examples:
   penstock lane drop archive
   penstock lane drop archive --yes
+  penstock lane drop archive --at 10.0.0.5:9465 --yes
+  penstock lane drop archive -f pipeline.yaml --yes
 
 Without --yes it only says what would be given up. The lane of a removed sink is dropped by itself after a day.
 
@@ -38,14 +37,21 @@ def lane() -> None:
 @click.argument("sink")
 @click.option("--yes", is_flag=True, help="Do it.")
 @click.option("--data", type=click.Path(path_type=pathlib.Path), help="Data directory.  [default: the only one in ./.penstock]")
-def drop(sink: str, yes: bool, data: pathlib.Path | None) -> None:
+@control.file_options
+@control.at_option
+def drop(
+    sink: str,
+    yes: bool,
+    data: pathlib.Path | None,
+    file: pathlib.Path | None,
+    secrets_path: pathlib.Path,
+    at: tuple[control.Remote, ...],
+) -> None:
     """Hold the log no longer for the removed SINK."""
-    where = control.find(data)
-    try:
-        with control.connected(where) as stub:
-            answer = stub.DropLane(control_pb2.DropLaneRequest(sink=sink, confirmed=yes), timeout=_SECONDS)
-    except control.NotRunningError:
-        answer = _offline(where, sink, confirmed=yes)
+    request = control_pb2.DropLaneRequest(sink=sink, confirmed=yes)
+    # One process is enough: what it is told stands in the log that all of them share.
+    where: control.Place | None = at[0] if at else offline.where(data, file)
+    answer = _asked(where, request) if where is not None else offline.run(_offline(None, file, secrets_path, request))
     left = answer.lane
     since = datetime.datetime.fromtimestamp(left.since_microseconds / 1e6, datetime.UTC)
     did = "dropped" if answer.done else "would drop"
@@ -56,21 +62,24 @@ def drop(sink: str, yes: bool, data: pathlib.Path | None) -> None:
         click.echo("nothing was done; say --yes to do it")
 
 
-def _offline(where: directory.DataDirectory, sink: str, *, confirmed: bool) -> control_pb2.DropLaneResponse:
-    pipeline = where.pinned()
-    if pipeline is None:
-        raise exits.Unreachable(f"no pipeline has been accepted in {where.path} yet", "start one with penstock run")
-
-    async def act() -> control_pb2.DropLaneResponse:
-        log = await embedded.EmbeddedLog.open(where.log_path, read_only=True)
-        try:
-            return await retired.Retired(where, pipeline, log).drop(sink, confirmed=confirmed)
-        finally:
-            await log.close()
-
+def _asked(where: control.Place, request: control_pb2.DropLaneRequest) -> control_pb2.DropLaneResponse:
     try:
-        return asyncio.run(act())
-    except retired.DropRefusedError as error:
-        raise exits.Invalid(str(error)) from error
-    except (port.LogError, directory.DirectoryError) as error:
-        raise exits.Unreachable(str(error)) from error
+        with control.connected(where) as stub:
+            return stub.DropLane(request, timeout=_SECONDS)
+    except control.NotRunningError as error:
+        if not isinstance(where, directory.DataDirectory):
+            raise exits.Unreachable(str(error), "name a batcher that runs; with none, say -f FILE") from error
+        return offline.run(_offline(where, None, where.secrets_path, request))
+
+
+async def _offline(
+    data: directory.DataDirectory | None,
+    file: pathlib.Path | None,
+    secrets_path: pathlib.Path,
+    request: control_pb2.DropLaneRequest,
+) -> control_pb2.DropLaneResponse:
+    async with offline.opened(data, file, secrets_path) as found:
+        try:
+            return await retired.Retired(found.memory, found.pipeline, found.log).drop(request.sink, confirmed=request.confirmed)
+        except retired.DropRefusedError as error:
+            raise exits.Invalid(str(error)) from error

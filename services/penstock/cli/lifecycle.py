@@ -15,7 +15,7 @@ Examples:
   penstock pause
   penstock pause warehouse --data .penstock/web/clickstream
 
-  penstock pause --at 127.0.0.1:9465 --at 127.0.0.1:9475
+  penstock pause --at 127.0.0.1:9465,127.0.0.1:9475
 
 Events are accepted meanwhile and wait in the log. The pause ends with the process; spec.lifecycle: Paused lasts.
 """
@@ -30,7 +30,7 @@ A lane that a flood of refusals has paused goes on too: mend the cause first.
 
 
 def _command(name: str, lifecycle: str, text: str, epilog: str) -> click.Command:
-    def act(sink: str, data: pathlib.Path | None, at: tuple[str, ...]) -> None:
+    def act(sink: str, data: pathlib.Path | None, at: tuple[control.Remote, ...]) -> None:
         request = control_pb2.SetLifecycleRequest(sink=sink, lifecycle=lifecycle)
         for where in control.places(data, at):
             try:

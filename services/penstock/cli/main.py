@@ -30,7 +30,9 @@ COMMANDS: Mapping[str, lazy.Lazy] = types.MappingProxyType(
         "resume": lazy.Lazy("penstock.cli.lifecycle:resume", "Let lanes go on that were paused, by hand or by a flood."),
         "skip": lazy.Lazy("penstock.cli.skip:skip", "Let a halted lane go on after blocks that can't be read.", "run"),
         "lane": lazy.Lazy("penstock.cli.lane:lane", "Give up what the lane of a removed sink has not read.", "run"),
+        "crd": lazy.Lazy("penstock.cli.crd:crd", "Print the custom resource definitions, for kubectl."),
         "where": lazy.Lazy("penstock.cli.where:where", "Say what became of an event.", "run"),
+        "replay": lazy.Lazy("penstock.cli.replay:replay", "Do what a DeadLetterReplay in a file says, once."),
         "dlq": lazy.Lazy("penstock.cli.dlq:dlq", "List, analyse and replay dead letters."),
         "demo": lazy.Lazy("penstock.cli.demo:demo", "The main job on 336,776 real flights, start to finish.", "run"),
     }

@@ -9,16 +9,20 @@ import os
 import pathlib
 import sys
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any, TypedDict, TypeVar, Unpack
 
 import click
 
 from penstock.api.model import pipeline as api_pipeline
-from penstock.cli import exits, run, serving
+from penstock.cli import exits, peering, run, serving
 from penstock.machine import secrets, service
+from penstock.machine.peers import gate
 from penstock.telemetry import logs
 
 _F = TypeVar("_F", bound=Callable[..., Any])
+
+_CLOSE_SECONDS = 5.0
+"""After the grace period, for closing in good order."""
 
 _INGEST = """\b
 Examples:
@@ -30,7 +34,8 @@ SIGTERM: not ready, no new events, those that were received become durable and a
 _BATCHER = """\b
 Examples:
   penstock batcher pipeline.yaml --sink warehouse --sink-address 127.0.0.1:9095
-  penstock batcher pipeline.yaml --sink warehouse --sink-address warehouse.web.svc:9095
+  penstock batcher pipeline.yaml --sink warehouse --sink-address 10.0.0.5:9095,10.0.0.6:9095
+  penstock batcher pipeline.yaml --sink warehouse --sink-address warehouse.web.svc:9095 --token-file /etc/penstock/token
 
 At most as many as the log has partitions have something to do. SIGTERM: read no more, land what was read within the
 grace period, commit, leave the group; others go on with the partitions.
@@ -38,11 +43,19 @@ grace period, commit, leave the group; others go on with the partitions.
 _SINK = """\b
 Examples:
   penstock sink pipeline.yaml warehouse
-  penstock sink pipeline.yaml warehouse --listen 0.0.0.0:9095
+  penstock sink pipeline.yaml warehouse --listen 0.0.0.0:9095 --token-file /etc/penstock/token
 
 A store that is files on a machine (DuckDB, Files) takes one such process only. SIGTERM: no new writes, those under way
 end, exit.
 """
+
+
+class _Common(TypedDict):
+    secrets_path: pathlib.Path
+    control: str
+    metrics: str
+    grace_seconds: float
+    peers: gate.Peers
 
 
 def _common(command: _F) -> _F:
@@ -72,8 +85,9 @@ def _common(command: _F) -> _F:
             type=click.FloatRange(0),
             default=25.0,
             show_default=True,
-            help="How long SIGTERM may take.",
+            help="How long SIGTERM may take to finish what was taken; at most 5 s later the process ends.",
         ),
+        peering.peer_options,
     )
     for option in reversed(options):
         command = option(command)
@@ -84,40 +98,43 @@ def _common(command: _F) -> _F:
 @_common
 @click.option("--http", type=serving.Address(), default="127.0.0.1:8080", show_default=True, help="Address of the HTTP door.")
 @click.option("--grpc", type=serving.Address(), default="127.0.0.1:9090", show_default=True, help="Address of the gRPC door.")
-def ingest(
-    file: pathlib.Path, secrets_path: pathlib.Path, control: str, metrics: str, grace_seconds: float, http: str, grpc: str
-) -> None:
+def ingest(file: pathlib.Path, http: str, grpc: str, **common: Unpack[_Common]) -> None:
     """Take events for the pipeline in FILE and write them to its log."""
-    addresses = service.Addresses(grpc=grpc, http=http, metrics=metrics, control=control)
-    _serve(_pipeline(file), service.Cast(doors=True), addresses, secrets_path, grace_seconds)
+    pipeline = _pipeline(file)
+    if source := pipeline.spec.source.kafka:
+        topics = ", ".join(source.topics)
+        raise exits.Invalid(f"spec.source.type is Kafka: its events come from {topics}, not to a door", "run `penstock batcher`")
+    _serve(pipeline, service.Cast(doors=True), common, grpc=grpc, http=http)
 
 
 @click.command(epilog=_BATCHER, short_help="The lane of one sink, as a process of its own.")
 @_common
 @click.option("--sink", "name", required=True, help="The sink whose lane this is.")
 @click.option(
-    "--sink-address", type=serving.Address(), default="127.0.0.1:9095", show_default=True, help="Where the sink is served."
+    "--sink-address",
+    type=serving.Addresses(),
+    default="127.0.0.1:9095",
+    show_default=True,
+    help="Where the sink is served; several with commas, or a name that stands for several.",
 )
-def batcher(
-    file: pathlib.Path, secrets_path: pathlib.Path, control: str, metrics: str, grace_seconds: float, name: str, sink_address: str
-) -> None:
+def batcher(file: pathlib.Path, name: str, sink_address: str, **common: Unpack[_Common]) -> None:
     """Read the log of the pipeline in FILE, and land its rows in one sink."""
     pipeline = _pipeline(file)
-    cast = service.Cast(lanes={_sink(pipeline, name, "--sink"): sink_address})
-    _serve(pipeline, cast, service.Addresses(metrics=metrics, control=control), secrets_path, grace_seconds)
+    sinks = {sink.name: sink.type for sink in pipeline.spec.sinks}
+    if "," in sink_address and sinks.get(name) in ("DuckDB", "Files"):
+        told = f"{sink_address}: files on a machine have one writer; run one `penstock sink {name}` and give its address alone"
+        raise click.BadParameter(told, param_hint="--sink-address")
+    _serve(pipeline, service.Cast(lanes={_sink(pipeline, name, "--sink"): sink_address}), common)
 
 
 @click.command(epilog=_SINK, short_help="The server in front of one store, as a process of its own.")
 @_common
 @click.argument("name")
 @click.option("--listen", type=serving.Address(), default="127.0.0.1:9095", show_default=True, help="Where batchers write.")
-def sink(
-    file: pathlib.Path, secrets_path: pathlib.Path, control: str, metrics: str, grace_seconds: float, name: str, listen: str
-) -> None:
+def sink(file: pathlib.Path, name: str, listen: str, **common: Unpack[_Common]) -> None:
     """Serve the store of the sink NAME of the pipeline in FILE."""
     pipeline = _pipeline(file)
-    cast = service.Cast(served={_sink(pipeline, name, "NAME"): listen})
-    _serve(pipeline, cast, service.Addresses(metrics=metrics, control=control), secrets_path, grace_seconds)
+    _serve(pipeline, service.Cast(served={_sink(pipeline, name, "NAME"): listen}), common)
 
 
 def _pipeline(file: pathlib.Path) -> api_pipeline.BatchPipeline:
@@ -132,20 +149,18 @@ def _sink(pipeline: api_pipeline.BatchPipeline, name: str, option: str) -> str:
     return name
 
 
-def _serve(
-    pipeline: api_pipeline.BatchPipeline,
-    cast: service.Cast,
-    addresses: service.Addresses,
-    secrets_path: pathlib.Path,
-    grace_seconds: float,
-) -> None:
+def _serve(pipeline: api_pipeline.BatchPipeline, cast: service.Cast, common: _Common, **doors: str) -> None:
     if pipeline.spec.lifecycle == "Stopped":
         click.echo("spec.lifecycle is Stopped: nothing runs; set it to Running", err=True)
         return
-    known = secrets.SecretStore(secrets_path, os.environ, secrets.names(pipeline))
+    addresses = service.Addresses(metrics=common["metrics"], control=common["control"], **doors)
+    known = secrets.SecretStore(common["secrets_path"], os.environ, secrets.names(pipeline))
 
     async def process() -> int:
-        return await _process(service.Machine(pipeline, cast, addresses, known, failpoint=serving.failpoint()), grace_seconds)
+        machine = service.Machine(
+            pipeline, cast, addresses, known, failpoint=serving.failpoint(), peers=common["peers"], waits=serving.say_waiting
+        )
+        return await _process(machine, common["grace_seconds"])
 
     code = serving.serve(process)
     sys.stderr.flush()
@@ -160,8 +175,11 @@ async def _process(running: service.Machine, grace_seconds: float) -> int:
     try:
         click.echo(_told(running), err=True)
         if why := await stop.unless(lambda: running.broken):
+            stop.draining = True
+            stop.end_after(_CLOSE_SECONDS)
             raise exits.Unreachable(why, "another process takes over")
         stop.draining = True
+        stop.end_after(grace_seconds + _CLOSE_SECONDS)
         click.echo("ending: what was taken is finished (once more to exit at once)", err=True)
         finished = await running.release(grace_seconds)
     finally:

@@ -11,12 +11,13 @@ import click
 
 from penstock.api import edits, load, lower, machine
 from penstock.api.model import pipeline as api_pipeline
-from penstock.cli import exits, serving
+from penstock.cli import exits, peering, serving
 from penstock.core import errors
 from penstock.core.transform import compile as transform_compile
 from penstock.log import port
 from penstock.log.embedded import front as embedded
 from penstock.machine import directory, secrets, service
+from penstock.machine.peers import gate
 from penstock.telemetry import logs
 
 _EXAMPLE = """\b
@@ -47,6 +48,7 @@ goes on where this one was, in either case.
     show_default=True,
     help="How long Ctrl-C may take to land what is accepted.",
 )
+@peering.peer_options
 def run(
     file: pathlib.Path,
     data: pathlib.Path | None,
@@ -58,6 +60,7 @@ def run(
     sinks: tuple[str, ...],
     new_log_id: bool,
     drain_seconds: float,
+    peers: gate.Peers,
 ) -> None:
     """Run the BatchPipeline in FILE on this machine."""
     logs.configure()
@@ -70,7 +73,7 @@ def run(
     if new_log_id:
         _renew_log(where)
     addresses = service.Addresses(grpc=grpc, http=http, metrics=metrics, control=control)
-    sys.exit(serving.serve(lambda: _run(pipeline, where, addresses, drain_seconds)))
+    sys.exit(serving.serve(lambda: _run(pipeline, where, addresses, drain_seconds, peers)))
 
 
 def accepted(
@@ -82,7 +85,7 @@ def accepted(
     """
     overrides = dict(_override(text) for text in sinks)
     written, loaded = load.read_one(file.read_bytes(), file=str(file))
-    pipeline = machine.apply_overrides(written, log_type, overrides)
+    pipeline = machine.apply_overrides(written if alone else machine.for_processes(written), log_type, overrides)
     problems = machine.one_machine_problems(pipeline) if alone else machine.process_problems(pipeline)
     for sink in pipeline.spec.sinks if not problems else ():
         problems += transform_compile.check(lower.transform_spec(pipeline, sink))
@@ -113,7 +116,10 @@ def _check_edit(pipeline: api_pipeline.BatchPipeline, where: directory.DataDirec
         raise exits.Invalid(str(error)) from error
     if before is None:
         return
-    problems = edits.check_edit(before, pipeline, drained=asyncio.run(_is_drained(before, where)))
+    problems = edits.check_edit(before, pipeline, drained=False)
+    drained = bool(problems) and asyncio.run(_is_drained(before, where))
+    if drained:
+        problems = edits.check_edit(before, pipeline, drained=True)
     if problems:
         raise errors.InvalidPipelineError(problems)
     for notice in edits.notices(before, pipeline):
@@ -140,14 +146,19 @@ def _renew_log(where: directory.DataDirectory) -> None:
 
 
 async def _run(
-    pipeline: api_pipeline.BatchPipeline, where: directory.DataDirectory, addresses: service.Addresses, drain_seconds: float
+    pipeline: api_pipeline.BatchPipeline,
+    where: directory.DataDirectory,
+    addresses: service.Addresses,
+    drain_seconds: float,
+    peers: gate.Peers,
 ) -> int:
     cast, known = service.everything(pipeline, where), _secrets(pipeline, where)
-    running = service.Machine(pipeline, cast, addresses, known, where, serving.failpoint())
-    await running.start()
+    running = service.Machine(pipeline, cast, addresses, known, where, serving.failpoint(), peers, serving.say_waiting)
+    stop = serving.Stop()
+    if not await stop.during(running.start()):
+        raise click.Abort
     try:
         _say_where(pipeline, where, running)
-        stop = serving.Stop()
         if pipeline.spec.lifecycle != "Draining":
             await stop.asked.wait()
         stop.draining = True
@@ -166,6 +177,9 @@ def _secrets(pipeline: api_pipeline.BatchPipeline, where: directory.DataDirector
 def _say_where(pipeline: api_pipeline.BatchPipeline, where: directory.DataDirectory, running: service.Machine) -> None:
     name = f"{pipeline.metadata.namespace}/{pipeline.metadata.name}"
     click.echo(f"{name} runs; its data is in {where.path}", err=True)
-    click.echo(f"  events   http://{running.http_address}/v1/events   grpc {running.grpc_address}", err=True)
+    if source := pipeline.spec.source.kafka:
+        click.echo(f"  events   topics {', '.join(source.topics)} at {', '.join(source.bootstrap_servers)}", err=True)
+    else:
+        click.echo(f"  events   http://{running.http_address}/v1/events   grpc {running.grpc_address}", err=True)
     click.echo(f"  metrics  http://{running.metrics_address}/metrics", err=True)
     click.echo("  next     penstock top      penstock query 'SELECT …'      penstock dlq ls", err=True)

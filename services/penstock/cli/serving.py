@@ -15,7 +15,9 @@ from penstock.cli import exits
 from penstock.core import delivery, failpoints
 from penstock.ingest import secret
 from penstock.log import port
+from penstock.machine import accepting, renames
 from penstock.machine import failpoints as machine_failpoints
+from penstock.machine.peers import gate
 from penstock.sinks import port as sinks_port
 
 _HIGHEST_PORT = 65_535
@@ -34,14 +36,24 @@ class Address(click.ParamType[str]):
         return value
 
 
+class Addresses(Address):
+    """One or more of them, with commas between."""
+
+    name = "HOST:PORT[,…]"
+
+    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        # One that is named twice is one.
+        return ",".join(dict.fromkeys(super(Addresses, self).convert(one.strip(), param, ctx) for one in value.split(",")))
+
+
 def serve(process: Callable[[], Coroutine[Any, Any, int]]) -> int:
     """The exit code of `process`, run on an event loop of its own; what keeps it from starting as one line and its remedy."""
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
         try:
             return runner.run(process())
-        except (port.LogLockedError, secret.SecretError) as error:
+        except (port.LogLockedError, secret.SecretError, gate.OpenDoorError, accepting.EditRefusedError) as error:
             raise exits.Invalid(str(error)) from error
-        except (port.LogError, OSError) as error:
+        except (port.LogError, renames.RenameWaitsError, OSError) as error:
             raise exits.Unreachable(str(error)) from error
         except (sinks_port.SinkError, delivery.WriteFailedError) as error:
             raise exits.Unreachable(error.failure.message, error.failure.remedy) from error
@@ -67,6 +79,12 @@ def failpoint() -> failpoints.Failpoint:
     return armed
 
 
+def say_waiting(why: str) -> None:
+    """For a person; a log line says the same."""
+    if sys.stderr.isatty():
+        click.echo(f"waiting: {why} (Ctrl-C ends it)" if why else "waiting is over", err=True)
+
+
 class Stop:
     """The first signal asks for a drain; one that comes while it is under way ends the process, like kill -9 and as safely."""
 
@@ -83,6 +101,10 @@ class Stop:
             sys.stderr.flush()
             os._exit(exits.INTERRUPTED)
         self.asked.set()
+
+    def end_after(self, seconds: float) -> None:
+        """Whatever hangs then: the process ends, as with a second signal."""
+        asyncio.get_running_loop().call_later(seconds, self._on_signal)
 
     async def unless(self, broken: Callable[[], str]) -> str:
         """Wait for a signal, or until `broken` says why waiting is no use; what it said."""

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 import pathlib
 
 import click
 
-from penstock.cli import control, exits
-from penstock.log import port
-from penstock.log.embedded import front as embedded
+from penstock.cli import control, exits, offline
 from penstock.machine import directory, lanes, skipping
 from penstock.v1 import control_pb2
 
@@ -20,6 +17,8 @@ Examples:
   penstock skip warehouse
   penstock skip warehouse --yes
   penstock skip warehouse --partition 2 --to 1183 --yes
+  penstock skip warehouse --at 10.0.0.5:9465,10.0.0.6:9465 --yes
+  penstock skip warehouse -f pipeline.yaml --yes
 
 Without --yes it only says what would be left out. What is left out is lost: it is counted in the ledger, and the
 pipeline is no longer conserved. Restoring a copy of the data directory comes first (docs/troubleshooting.md).
@@ -50,55 +49,81 @@ class Offset(click.ParamType[int | None]):
 @click.option("--readable-too", is_flag=True, help="Also give up blocks that can be read and would land.")
 @click.option("--yes", is_flag=True, help="Do it.")
 @click.option("--data", type=click.Path(path_type=pathlib.Path), help="Data directory.  [default: the only one in ./.penstock]")
-def skip(sink: str, partition: int | None, to: int, readable_too: bool, yes: bool, data: pathlib.Path | None) -> None:
+@control.file_options
+@control.at_option
+def skip(
+    sink: str,
+    partition: int | None,
+    to: int,
+    readable_too: bool,
+    yes: bool,
+    data: pathlib.Path | None,
+    file: pathlib.Path | None,
+    secrets_path: pathlib.Path,
+    at: tuple[control.Remote, ...],
+) -> None:
     """Leave out what the lane of SINK can't read (LogGap, DamagedLog, CorruptBlock, BlockFormat)."""
     request = control_pb2.SkipRequest(sink=sink, readable_too=readable_too, confirmed=yes)
     if partition is not None:
         request.partition = partition
     if to >= 0:
         request.to = to
-    where = control.find(data)
+    if at:
+        answers = _asked(at, request)
+    elif file is not None:
+        answers = [offline.run(_offline(None, file, secrets_path, request))]
+    else:
+        answers = [_here(control.find(data), request)]
+    for answer in answers:
+        click.echo(_told(sink, answer))
+
+
+def _asked(at: tuple[control.Remote, ...], request: control_pb2.SkipRequest) -> list[control_pb2.SkipResponse]:
+    """Each process skips what is in the way of its own partitions. Raises Invalid when there was none for any."""
+    answers, refusals = [], []
+    for where in at:
+        try:
+            with control.connected(where) as stub:
+                answers.append(stub.Skip(request, timeout=_SECONDS))
+        except exits.Unreachable:
+            raise
+        except exits.Invalid as error:
+            refusals.append(f"{where}: {error.message}")
+        except control.NotRunningError as error:
+            raise exits.Unreachable(str(error), "name the processes that run; with none, say -f FILE") from error
+    if not answers:
+        raise exits.Invalid("\n       ".join(refusals))
+    return answers
+
+
+def _here(where: directory.DataDirectory, request: control_pb2.SkipRequest) -> control_pb2.SkipResponse:
     try:
         with control.connected(where) as stub:
-            answer = stub.Skip(request, timeout=_SECONDS)
+            return stub.Skip(request, timeout=_SECONDS)
     except control.NotRunningError:
-        answer = _offline(where, request)
-    click.echo(_told(sink, answer))
+        return offline.run(_offline(where, None, where.secrets_path, request))
 
 
-def _offline(where: directory.DataDirectory, request: control_pb2.SkipRequest) -> control_pb2.SkipResponse:
-    pipeline = where.pinned()
-    if pipeline is None:
-        raise exits.Unreachable(f"no pipeline has been accepted in {where.path} yet", "start one with penstock run")
-    found = [one for one in pipeline.spec.sinks if one.name == request.sink]
-    if not found:
-        names = ", ".join(one.name for one in pipeline.spec.sinks)
-        raise exits.Invalid(f'no sink "{request.sink}" here; there are: {names}')
-    asked = skipping.Asked(
-        partition=request.partition if request.HasField("partition") else None,
-        to=request.to if request.HasField("to") else None,
-        readable_too=request.readable_too,
-    )
-
-    async def act() -> control_pb2.SkipResponse:
-        log = await embedded.EmbeddedLog.open(
-            where.log_path, partitions=lanes.partitions(pipeline), read_only=not request.confirmed
+async def _offline(
+    data: directory.DataDirectory | None, file: pathlib.Path | None, secrets_path: pathlib.Path, request: control_pb2.SkipRequest
+) -> control_pb2.SkipResponse:
+    async with offline.opened(data, file, secrets_path, writes=request.confirmed) as found:
+        sinks = {one.name: one for one in found.pipeline.spec.sinks}
+        if request.sink not in sinks:
+            raise exits.Invalid(f'no sink "{request.sink}" here; there are: {", ".join(sinks)}')
+        asked = skipping.Asked(
+            partition=request.partition if request.HasField("partition") else None,
+            to=request.to if request.HasField("to") else None,
+            readable_too=request.readable_too,
         )
+        settings = lanes.lane_for(found.pipeline, sinks[request.sink])
         try:
-            settings = lanes.lane_for(pipeline, found[0])
-            made = await skipping.plan(log, settings, asked)
+            made = await skipping.plan(found.log, settings, asked)
             if request.confirmed:
-                await skipping.apply(log, settings, made)
-            return skipping.message(made, done=request.confirmed)
-        finally:
-            await log.close()
-
-    try:
-        return asyncio.run(act())
-    except skipping.SkipRefusedError as error:
-        raise exits.Invalid(str(error)) from error
-    except port.LogError as error:
-        raise exits.Unreachable(str(error)) from error
+                await skipping.apply(found.log, settings, made)
+        except skipping.SkipRefusedError as error:
+            raise exits.Invalid(str(error)) from error
+        return skipping.message(made, done=request.confirmed)
 
 
 def _told(sink: str, answer: control_pb2.SkipResponse) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import pathlib
 import time
 from collections.abc import Callable, Sequence
@@ -13,17 +14,19 @@ from google.protobuf import json_format
 
 from penstock.cli import control, exits
 from penstock.cli.showing import status_view, together
-from penstock.machine import directory
 from penstock.v1 import control_pb2
 
-_Place = directory.DataDirectory | str
+_Ask = Callable[[], control_pb2.StatusResponse]
 
 EPILOG = """\b
 Examples:
   penstock top
   penstock top --once
   penstock top --data .penstock/web/clickstream -o json
-  penstock top --at 127.0.0.1:9465 --at 127.0.0.1:9475
+  penstock top --at 127.0.0.1:9465,127.0.0.1:9475
+  penstock top -f pipeline.yaml
+
+With -f nobody needs to run: lag, ledger and sizes are read from the log's brokers, as the lanes have committed them.
 
 \b
 Exit codes:
@@ -33,24 +36,36 @@ Exit codes:
 
 @click.command(epilog=EPILOG, short_help="Watch a running pipeline.")
 @click.option("--data", type=click.Path(path_type=pathlib.Path), help="Data directory.  [default: the only one in ./.penstock]")
+@control.file_options
 @control.at_option
 @click.option("--once", is_flag=True, help="Print one picture and exit.")
 @click.option(
     "--every", default=1.0, show_default=True, type=click.FloatRange(0.01, 60), help="Seconds to measure the rates over."
 )
 @click.option("-o", "--output", type=click.Choice(["text", "json"]), default="text", help="json: one status object on stdout.")
-def top(data: pathlib.Path | None, at: tuple[str, ...], once: bool, every: float, output: str) -> None:
+def top(
+    data: pathlib.Path | None,
+    at: tuple[control.Remote, ...],
+    once: bool,
+    every: float,
+    output: str,
+    file: pathlib.Path | None,
+    secrets_path: pathlib.Path,
+) -> None:
     """Show rate, lag, batches, circuit, ledger and dead letters of the pipeline that runs on this machine, or of the processes
     at these addresses, added up."""
-    where = control.places(data, at)
+    if file is not None and not at:
+        ask = functools.partial(_from_brokers, file, secrets_path)
+    else:
+        ask = functools.partial(_status, control.places(data, at))
     if output == "json":
-        status = _status(where)
+        status = ask()
         click.echo(json_format.MessageToJson(status, always_print_fields_with_no_presence=True))
         raise SystemExit(_exit_code(status))
     console = rich.console.Console(highlight=False)
     if once or not console.is_terminal:
-        raise SystemExit(_exit_code(_print_once(console, where, every)))
-    watch(console, lambda: _status(where), every)
+        raise SystemExit(_exit_code(_print_once(console, ask, every)))
+    watch(console, ask, every)
 
 
 def watch(console: rich.console.Console, status: Callable[[], control_pb2.StatusResponse], every: float) -> None:
@@ -65,21 +80,33 @@ def watch(console: rich.console.Console, status: Callable[[], control_pb2.Status
             time.sleep(every)
 
 
-def _print_once(console: rich.console.Console, where: Sequence[_Place], seconds: float) -> control_pb2.StatusResponse:
+def _print_once(console: rich.console.Console, ask: _Ask, seconds: float) -> control_pb2.StatusResponse:
     """One picture whose rates are of the present, which takes two statuses."""
-    earlier = _status(where)
+    earlier = ask()
     time.sleep(seconds)
-    status = _status(where)
+    status = ask()
     console.print(status_view.view(status, earlier, status.uptime_seconds - earlier.uptime_seconds))
     return status
 
 
-def _status(where: Sequence[_Place]) -> control_pb2.StatusResponse:
+def _from_brokers(file: pathlib.Path, secrets_path: pathlib.Path) -> control_pb2.StatusResponse:
+    # What reads a log comes with extras that asking a process does without.
+    from penstock.cli import offline
+    from penstock.machine import committed
+
+    async def look() -> control_pb2.StatusResponse:
+        async with offline.opened(None, file, secrets_path) as found:
+            return await committed.status(found.pipeline, found.log, time.monotonic())
+
+    return offline.run(look())
+
+
+def _status(where: Sequence[control.Place]) -> control_pb2.StatusResponse:
     """Of all of them together. Raises Unreachable when one does not answer: sums without it would be wrong."""
     return together.added([_status_of(one) for one in where])
 
 
-def _status_of(where: _Place) -> control_pb2.StatusResponse:
+def _status_of(where: control.Place) -> control_pb2.StatusResponse:
     try:
         with control.connected(where) as stub:
             return stub.Status(control_pb2.StatusRequest(), timeout=control.TIMEOUT_SECONDS)

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import asyncio
+import contextlib
 import datetime
 import json
-import os
 import pathlib
 
 import click
 
 from penstock.api import lower
-from penstock.cli import control, exits
-from penstock.log import port
-from penstock.machine import directory, opening
+from penstock.cli import control, exits, offline
 from penstock.machine import where as searching
 
 _EPILOG = """\b
@@ -21,6 +18,7 @@ Examples:
   penstock where id=a
   penstock where user_id=17 id=a --data .penstock/web/clickstream
   penstock where id=a --limit 1 -o json
+  penstock where id=a -f pipeline.yaml
 
 \b
 Exit codes:
@@ -33,34 +31,36 @@ Exit codes:
 @click.option("--data", type=click.Path(path_type=pathlib.Path), help="Data directory.  [default: the only one in ./.penstock]")
 @click.option("--limit", default=10, show_default=True, type=click.IntRange(1), help="Stop after so many events.")
 @click.option("-o", "--output", type=click.Choice(["text", "json"]), default="text", help="json: one object per event.")
-def where(conditions: tuple[str, ...], data: pathlib.Path | None, limit: int, output: str) -> None:
+@control.file_options
+def where(
+    conditions: tuple[str, ...],
+    data: pathlib.Path | None,
+    limit: int,
+    output: str,
+    file: pathlib.Path | None,
+    secrets_path: pathlib.Path,
+) -> None:
     """Say where the events with these values went, from the log and the dead letters. Works while the pipeline runs."""
-    place = control.find(data)
-    try:
-        found = asyncio.run(_search(place, conditions, limit, output))
-    except searching.UnknownFieldError as error:
-        raise exits.Invalid(str(error)) from error
-    except port.LogError as error:
-        raise exits.Unreachable(str(error)) from error
+    asking = offline.opened(offline.where(data, file), file, secrets_path)
+    found = offline.run(_search(asking, conditions, limit, output))
     if not found:
         raise exits.Invalid("no such event is in the log", "it was never accepted, or it has left the log (spec.log.retention)")
 
 
-async def _search(place: directory.DataDirectory, conditions: tuple[str, ...], limit: int, output: str) -> int:
-    pipeline = place.pinned()
-    if pipeline is None:
-        raise exits.Unreachable(f"no pipeline has been accepted in {place.path} yet", "start one with penstock run")
-    wanted = searching.conditions(lower.event_schema(pipeline), conditions)
-    log = await opening.open_there(place, os.environ)
+async def _search(
+    asking: contextlib.AbstractAsyncContextManager[offline.Opened], conditions: tuple[str, ...], limit: int, output: str
+) -> int:
     found = 0
-    try:
-        async for sighting in searching.Search(pipeline, log).sightings(wanted):
+    async with asking as place:
+        try:
+            wanted = searching.conditions(lower.event_schema(place.pipeline), conditions)
+        except searching.UnknownFieldError as error:
+            raise exits.Invalid(str(error)) from error
+        async for sighting in searching.Search(place.pipeline, place.log).sightings(wanted):
             click.echo(_as_json(sighting) if output == "json" else _as_text(sighting))
             found += 1
             if found == limit:
                 break
-    finally:
-        await log.close()
     return found
 
 

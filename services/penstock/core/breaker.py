@@ -34,8 +34,8 @@ class Mode(enum.Enum):
 class Settings:
     """When to open: a share of failures (in (0, 1]) among enough attempts in the window, or so many failures in a row.
 
-    The wait starts at `open_seconds`, doubles with each failed trial up to the maximum, and gets up to half of jitter on
-    top, so that lanes do not come back together.
+    The wait starts at `first_seconds` and doubles with each failed trial up to `open_seconds`, so that a store which is back
+    is found within that, and sooner after a short trouble. Up to a quarter less by chance: lanes do not come back together.
     """
 
     window_seconds: float = 10.0
@@ -43,7 +43,7 @@ class Settings:
     failure_share: float = 0.6
     consecutive_failures: int = 5
     open_seconds: float = 30.0
-    open_maximum_seconds: float = 300.0
+    first_seconds: float = 2.0
     half_open_successes: int = 3
 
 
@@ -164,8 +164,8 @@ class Breaker:
 
     def _open(self, now: float, reason: str, *, openings: int) -> None:
         self._openings = openings
-        grown = self._settings.open_seconds * 2.0 ** min(openings - 1, _MOST_DOUBLINGS)
-        self._open_until = now + min(grown, self._settings.open_maximum_seconds) * (1 + self._random() / 2)
+        grown = self._settings.first_seconds * 2.0 ** min(openings - 1, _MOST_DOUBLINGS)
+        self._open_until = now + min(grown, self._settings.open_seconds) * (1 - self._random() / 4)
         self._enter(State.OPEN, reason)
 
     def _enter(self, state: State, reason: str) -> None:

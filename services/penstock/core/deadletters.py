@@ -45,10 +45,31 @@ class Category(enum.Enum):
 
 
 class OriginalFormat(enum.Enum):
-    """JSON: the event's own bytes. ARROW: it came in as columns, and this is the row rendered as JSON."""
+    """JSON: the event's own bytes. ARROW: it came in as columns, and this is the row rendered as JSON. AVRO: a record's value,
+    with the number of its schema before it."""
 
     JSON = "Json"
+    AVRO = "Avro"
     ARROW = "Arrow"
+
+
+class Record(msgspec.Struct, frozen=True, kw_only=True):
+    """The record of a user's topic that the event was: what its columns `kafka_*` hold. Names of headers may repeat."""
+
+    topic: str
+    partition: int
+    offset: int
+    timestamp_microseconds: int
+    key: bytes | None = None
+    headers: tuple[tuple[str, bytes | None], ...] = ()
+
+
+class Elsewhere(msgspec.Struct, frozen=True, kw_only=True):
+    """Whose letter it was first: the topic it stands in, the tool that wrote it, the connector or group that gave up."""
+
+    topic: str
+    tool: str
+    who: str = ""
 
 
 class DeadLetter(msgspec.Struct, frozen=True, kw_only=True):
@@ -56,7 +77,8 @@ class DeadLetter(msgspec.Struct, frozen=True, kw_only=True):
 
     Times are microseconds since the epoch; `attempt` is 1 for a first letter; every replay adds one. `split_from` is the id
     of the letter of a whole event that was replayed, and of which this row failed. `state` is what the event found of its
-    key (core.state.letters), empty without.
+    key (core.state.letters), empty without. Of a letter that another tool wrote, log id, partition and offset are those of the
+    letter's own record in its topic.
     """
 
     id: str
@@ -87,6 +109,13 @@ class DeadLetter(msgspec.Struct, frozen=True, kw_only=True):
     attempt: int
     split_from: str = ""
     state: bytes = b""
+    record: Record | None = None
+    elsewhere: Elsewhere | None = None
+
+    @property
+    def stands_elsewhere(self) -> bool:
+        """Whether this letter is a record of somebody else's topic. Second letters are always ours."""
+        return self.elsewhere is not None and self.attempt == 1
 
 
 def letter_id(address: addresses.Address, lane: str, items: Sequence[int]) -> str:

@@ -99,9 +99,12 @@ class WriteResult:
 
 
 class WriteFailedError(Exception):
-    """A description or write that failed as a whole. `timed_out`: its deadline passed, so it may have landed all the same."""
+    """A description or write that failed as a whole. `timed_out`: its deadline passed. `may_land`: all of it had left and no
+    answer came, so it may have landed, or do so yet. `elsewhere`: only the endpoint that was asked is at fault as far as is
+    known; there is another one."""
 
-    def __init__(self, failure: results.Failure, *, timed_out: bool = False) -> None:
+    def __init__(self, failure: results.Failure, *, timed_out: bool = False, may_land: bool = False) -> None:
         super().__init__(f"{failure.code}: {failure.message}")
         self.failure = failure
-        self.timed_out = timed_out
+        self.timed_out, self.may_land = timed_out, may_land
+        self.elsewhere = False

@@ -67,11 +67,16 @@ class Field:
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Schema:
-    """All declared fields. `whole_event` is the schema of a pipeline that declares none: `event Json, received_at Timestamp`."""
+    """All declared fields. `whole_event` is the schema of a pipeline that declares none: `event Json, received_at Timestamp`.
+
+    `added`: columns that the source puts beside them. Expressions may read them; nothing selects them unasked, and no event
+    has them.
+    """
 
     fields: tuple[Field, ...]
     unknown_fields: UnknownFields = UnknownFields.KEEP
     whole_event: bool = False
+    added: tuple[Field, ...] = ()
 
 
 TYPE_METADATA = b"penstock.type"
@@ -115,6 +120,11 @@ def arrow_field(field: Field) -> pa.Field:
 def arrow_schema(schema: Schema) -> pa.Schema:
     """The declared columns in their declared order, without the columns that every block adds (core.blocks)."""
     return pa.schema([arrow_field(field) for field in schema.fields])
+
+
+def added_fields(schema: Schema) -> list[pa.Field]:
+    """The columns that the source adds."""
+    return [arrow_field(field) for field in schema.added]
 
 
 def fingerprint(schema: Schema) -> str:

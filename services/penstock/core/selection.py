@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import enum
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from penstock.core import addresses, deadletters, markers
 
@@ -78,6 +78,7 @@ class Progress:
 class _Fate:
     replayed_attempt: int = -1
     lane: str = ""
+    partition: int = markers.NOWHERE
     replay_offset: int = markers.NOWHERE
     discarded_attempt: int = -1
 
@@ -95,7 +96,8 @@ class Marks:
             fate.discarded_attempt = max(fate.discarded_attempt, marker.attempt)
             return
         if marker.attempt >= fate.replayed_attempt:
-            fate.replayed_attempt, fate.replay_offset, fate.lane = marker.attempt, marker.replay_offset, marker.lane
+            fate.replayed_attempt, fate.replay_offset = marker.attempt, marker.replay_offset
+            fate.lane, fate.partition = marker.lane, partition
         key = (marker.lane, partition)
         self._highest[key] = max(self._highest.get(key, markers.NOWHERE), marker.replay_offset)
 
@@ -111,10 +113,14 @@ class Marks:
         fate = self._fates.get(id_)
         return fate is not None and attempt <= fate.replayed_attempt
 
-    def replayed_in(self, id_: str) -> str:
-        """The lane whose replay log the letter was last published to; empty if it never was."""
+    def ids(self) -> Collection[str]:
+        """Of all letters that have a fate."""
+        return self._fates.keys()
+
+    def replayed_in(self, id_: str) -> tuple[str, int] | None:
+        """The lane whose replay log the letter was last published to, and the partition; None if it never was."""
         fate = self._fates.get(id_)
-        return fate.lane if fate else ""
+        return (fate.lane, fate.partition) if fate and fate.lane else None
 
     def state(self, letter: deadletters.DeadLetter, progress: Progress, max_replays: int = MAX_REPLAYS) -> State:
         """What has become of a letter, which is the newest of its id."""

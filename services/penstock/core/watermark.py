@@ -43,11 +43,14 @@ class Watermark:
         """The offset after the last that started."""
         return self._end
 
-    def started(self, offset: int) -> None:
-        """The block at `offset` is being worked on. Raises ValueError unless it lies above all that started before."""
+    def started(self, offset: int, span: int = 1) -> None:
+        """The block at `offset` is being worked on, and takes up `span` offsets.
+
+        Raises ValueError unless it lies above all that started before.
+        """
         if offset < self._end:
             raise ValueError(f"offset {offset} starts but {self._end} is next: blocks start in offset order, once")
-        self._end = offset + 1
+        self._end = offset + span
         self._started.append(offset)
         self._unfinished.add(offset)
 

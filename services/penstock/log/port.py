@@ -1,7 +1,8 @@
 """The `EventLog` port.
 
-Topics: `EVENTS` is the main log; `DEAD_LETTERS` holds dead letters; `replay_topic(sink)` is one lane's replay log. All of a
-pipeline's topics have the same number of partitions. One record of `EVENTS` is one block (core.blocks).
+Topics: `EVENTS` is the main log; `DEAD_LETTERS` holds dead letters; `OUTCOMES` what became of letters that stand in topics of
+others; `replay_topic(sink)` is one lane's replay log. All of a pipeline's topics have the same number of partitions. One record
+of `EVENTS` is one block (core.blocks).
 """
 
 from __future__ import annotations
@@ -10,8 +11,15 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
+import pyarrow as pa
+
 EVENTS = "events"
 DEAD_LETTERS = "dead-letters"
+OUTCOMES = "outcomes"
+
+TOPIC = "kafka-topic"
+PARTITION = "kafka-partition"
+"""Headers of a run: the topic it was read from, and which of its partitions."""
 
 
 def replay_topic(sink: str) -> str:
@@ -21,12 +29,16 @@ def replay_topic(sink: str) -> str:
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class NewRecord:
-    """A record to append. (producer, sequence) is its identity in its partition: sequences are gapless from 0 per partition."""
+    """A record to append. (producer, sequence) is its identity in its partition: sequences are gapless from 0 per partition.
+
+    `key` is for tools that look at the log where it is in Kafka; no log reads it back.
+    """
 
     value: bytes
     headers: Mapping[str, bytes]
     producer: str
     sequence: int
+    key: bytes | None = None
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,7 +52,11 @@ class Appended:
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Record:
-    """A record as read back. Append times never go backwards within a partition."""
+    """A record as read back. Append times never go backwards within a partition; 0 where nobody vouches for them.
+
+    In a log over topics that others write, one record of `EVENTS` stands for a run of theirs: `rows` holds them as columns
+    (core.records.layout), `span` says how many offsets it covers, and no producer is named.
+    """
 
     topic: str
     partition: int
@@ -50,6 +66,13 @@ class Record:
     headers: Mapping[str, bytes]
     producer: str
     sequence: int
+    span: int = 1
+    rows: pa.RecordBatch | None = None
+
+    @property
+    def end(self) -> int:
+        """The offset behind it."""
+        return self.offset + self.span
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,6 +125,10 @@ class OffsetOutOfRangeError(LogError):
 
 class PartitionLostError(LogError):
     """A commit came too late: another member of the group owns the partition now, and reads on from the last commit."""
+
+
+class GroupInUseError(LogError):
+    """The group has members: only they may commit for it."""
 
 
 class AssignmentListener(Protocol):
@@ -180,6 +207,9 @@ class EventLog(Protocol):
     async def bounds(self, topic: str, partition: int) -> Bounds: ...
 
     async def committed(self, topic: str, group: str) -> Mapping[int, Commit]: ...
+
+    async def commit_for(self, topic: str, group: str, commits: Mapping[int, Commit]) -> None:
+        """Commit for a group that nobody reads as, durable on return. Raises GroupInUseError when somebody does."""
 
     async def save_snapshot(self, topic: str, group: str, partition: int, snapshot: Snapshot) -> None:
         """Durable on return. Those of higher offsets are forgotten; of the others, the newest and this one are kept.

@@ -1,4 +1,4 @@
-"""The control socket: `penstock.v1.Control` on one machine."""
+"""The control socket: `penstock.v1.Control` for one process of a pipeline."""
 
 from __future__ import annotations
 
@@ -10,9 +10,10 @@ import grpc
 import pyarrow as pa
 from pyarrow import ipc
 
+from penstock.core import breaker
 from penstock.core.batching import model
 from penstock.log import port
-from penstock.machine import retired, skipping
+from penstock.machine import retired, skipping, strays
 from penstock.replay import job
 from penstock.v1 import control_pb2, control_pb2_grpc
 
@@ -34,8 +35,8 @@ class Machine(Protocol):
 
     async def status(self) -> control_pb2.StatusResponse: ...
 
-    def apply(self, sink: str, write_model: model.WriteModel) -> None:
-        """Raises KeyError for a sink that is not there."""
+    def apply(self, sink: str, write_model: model.WriteModel | None, circuit: breaker.Mode | None) -> None:
+        """None: as it is. Raises KeyError for a sink that is not there."""
 
     async def set_lifecycle(self, sink: str, lifecycle: str) -> str:
         """Raises KeyError for a sink that is not there, ValueError for an unknown lifecycle."""
@@ -44,7 +45,7 @@ class Machine(Protocol):
         """Raises KeyError for a sink that is not there, QueryRefusedError."""
 
     def replay(self, request: control_pb2.ReplayRequest) -> AsyncIterator[control_pb2.ReplayProgress]:
-        """Raises BusyError, LogError."""
+        """Raises BusyError, StraysError, LogError."""
 
     async def skip(self, request: control_pb2.SkipRequest) -> control_pb2.SkipResponse:
         """Raises KeyError for a sink that is not there, SkipRefusedError, LogError."""
@@ -53,7 +54,7 @@ class Machine(Protocol):
         """Raises DropRefusedError, LogError."""
 
     async def discard(self, request: control_pb2.DiscardRequest) -> control_pb2.DiscardResponse:
-        """Raises BusyError, LogError."""
+        """Raises BusyError, StraysError, LogError."""
 
 
 class ControlServicer(control_pb2_grpc.ControlServicer):
@@ -70,11 +71,13 @@ class ControlServicer(control_pb2_grpc.ControlServicer):
     async def Apply(  # noqa: N802
         self, request: control_pb2.ApplyRequest, context: Context
     ) -> control_pb2.ApplyResponse:
-        names = [field.name for field in request.model.DESCRIPTOR.fields]
         try:
-            self._machine.apply(request.sink, model.WriteModel(**{name: getattr(request.model, name) for name in names}))
+            told = _write_model(request.model) if request.HasField("model") else None
+            self._machine.apply(request.sink, told, breaker.Mode(request.circuit) if request.circuit else None)
         except KeyError as error:
             await context.abort(grpc.StatusCode.NOT_FOUND, str(error.args[0]))
+        except ValueError as error:
+            await context.abort(grpc.StatusCode.INVALID_ARGUMENT, str(error))
         return control_pb2.ApplyResponse()
 
     async def SetLifecycle(  # noqa: N802
@@ -108,7 +111,7 @@ class ControlServicer(control_pb2_grpc.ControlServicer):
                 yield progress
         except NotHereError as error:
             await context.abort(grpc.StatusCode.NOT_FOUND, str(error.args[0]))
-        except (job.BusyError, port.LogError) as error:
+        except (job.BusyError, strays.StraysError, port.LogError) as error:
             await context.abort(grpc.StatusCode.FAILED_PRECONDITION, str(error))
 
     async def Discard(  # noqa: N802
@@ -118,7 +121,7 @@ class ControlServicer(control_pb2_grpc.ControlServicer):
             return await self._machine.discard(request)
         except NotHereError as error:
             await context.abort(grpc.StatusCode.NOT_FOUND, str(error.args[0]))
-        except (job.BusyError, port.LogError) as error:
+        except (job.BusyError, strays.StraysError, port.LogError) as error:
             await context.abort(grpc.StatusCode.FAILED_PRECONDITION, str(error))
 
     async def Skip(  # noqa: N802
@@ -138,6 +141,10 @@ class ControlServicer(control_pb2_grpc.ControlServicer):
             return await self._machine.drop_lane(request)
         except (retired.DropRefusedError, port.LogError) as error:
             await context.abort(grpc.StatusCode.FAILED_PRECONDITION, str(error))
+
+
+def _write_model(message: control_pb2.WriteModel) -> model.WriteModel:
+    return model.WriteModel(**{field.name: getattr(message, field.name) for field in message.DESCRIPTOR.fields})
 
 
 def _chunks(table: pa.Table) -> list[bytes]:

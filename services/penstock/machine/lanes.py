@@ -11,7 +11,7 @@ from penstock.api.model import pipeline as api_pipeline
 from penstock.api.model import sinks as api_sinks
 from penstock.api.model import source as api_source
 from penstock.batcher import settings as lane_settings
-from penstock.core import breaker, dialects, flood
+from penstock.core import breaker, deadletters, dialects, flood, hedging
 from penstock.core.batching import model
 from penstock.core.transform import spec
 from penstock.ingest import service as ingest_service
@@ -75,7 +75,10 @@ def lane_for(pipeline: api_pipeline.BatchPipeline, sink: api_sinks.Sink) -> lane
         flood=_flood(pipeline),
         circuit=_circuit(sink),
         circuit_mode=breaker.Mode(sink.circuit_breaker.mode),
-        alone=pipeline.spec.log is None or pipeline.spec.log.type != "Kafka",
+        hedging=_hedging(sink),
+        record_format=_record_format(pipeline),
+        # A group on somebody's topics can be joined by any process, whatever the pipeline's own log is.
+        alone=pipeline.spec.source.type != "Kafka" and (pipeline.spec.log is None or pipeline.spec.log.type != "Kafka"),
     )
 
 
@@ -142,3 +145,17 @@ def _circuit(sink: api_sinks.Sink) -> breaker.Settings:
         open_seconds=told.open_seconds,
         half_open_successes=told.half_open_batches,
     )
+
+
+def _record_format(pipeline: api_pipeline.BatchPipeline) -> deadletters.OriginalFormat:
+    """Events that come in through doors are JSON to whoever put them into a topic of dead letters."""
+    told = pipeline.spec.source
+    known = told.type == "Kafka" and told.kafka
+    return deadletters.OriginalFormat(known.format.type) if known else deadletters.OriginalFormat.JSON
+
+
+def _hedging(sink: api_sinks.Sink) -> hedging.Settings | None:
+    told = sink.hedging
+    if told.mode == "Disabled":
+        return None
+    return hedging.Settings(after_percentile=told.after_percentile, budget_percent=told.budget_percent)

@@ -6,21 +6,24 @@ so no two pipelines share one.
 
 from __future__ import annotations
 
-import pathlib
+import dataclasses
+import functools
 import ssl
-import tempfile
 from collections.abc import Mapping
+from typing import Protocol
 
 from penstock.api.model import base as api_base
 from penstock.api.model import log as api_log
 from penstock.api.model import pipeline as api_pipeline
+from penstock.api.model import source as api_source
 from penstock.core import failpoints
 from penstock.ingest import secret as secret_port
 from penstock.log import port
 from penstock.log.embedded import front as embedded
 from penstock.log.kafka import front as kafka
 from penstock.log.kafka import settings as kafka_settings
-from penstock.machine import directory, lanes, secrets
+from penstock.machine import directory, lanes, secrets, sourcing
+from penstock.tls import client as tls_client
 
 _MECHANISMS = {
     "ScramSha512": kafka_settings.Mechanism.SCRAM_SHA_512,
@@ -41,26 +44,54 @@ async def open_log(
     *,
     read_only: bool = False,
 ) -> port.EventLog:
-    """`data` is where an embedded log lies; a shared one needs none, and is never opened for reading only.
+    """`data` is where an embedded log lies; a shared one needs none. `read_only`: a log that isn't there is not made.
 
     Raises LogError, SinkError (config) for a password that isn't there, SecretError for a certificate that can't be used.
     """
+    if (source := sourcing.kafka_source(pipeline)) is not None:
+        beside = functools.partial(_open_beside, pipeline, data, secret_store, failpoint, read_only=read_only)
+        return await sourcing.open_source(pipeline, source, security(source, secret_store), secret_store.value, beside)
     if is_shared(pipeline):
-        return await kafka.KafkaLog.open(settings_for(pipeline, secret_store))
+        return await kafka.KafkaLog.open(settings_for(pipeline, secret_store), create=not read_only)
+    return await _open_embedded(pipeline, data, failpoint, lanes.partitions(pipeline), read_only=read_only)
+
+
+async def _open_beside(
+    pipeline: api_pipeline.BatchPipeline,
+    data: directory.DataDirectory | None,
+    secret_store: secrets.SecretStore,
+    failpoint: failpoints.Failpoint,
+    partitions: int,
+    *,
+    read_only: bool,
+) -> port.EventLog:
+    """The pipeline's own log beside the topics of its source."""
+    if is_shared(pipeline):
+        settings = dataclasses.replace(settings_for(pipeline, secret_store), partitions=partitions)
+        return await kafka.KafkaLog.open(settings, port.DEAD_LETTERS)
+    return await _open_embedded(pipeline, data, failpoint, partitions, read_only=read_only)
+
+
+async def _open_embedded(
+    pipeline: api_pipeline.BatchPipeline,
+    data: directory.DataDirectory | None,
+    failpoint: failpoints.Failpoint,
+    partitions: int,
+    *,
+    read_only: bool,
+) -> port.EventLog:
     if data is None:
         raise port.LogError("spec.log.type is not Kafka: only one process can have an embedded log; use `penstock run`")
     if read_only:
         return await embedded.EmbeddedLog.open(data.log_path, read_only=True)
     told = pipeline.spec.log.retention if pipeline.spec.log else api_log.Retention()
-    return await embedded.EmbeddedLog.open(
-        data.log_path, partitions=lanes.partitions(pipeline), max_bytes=told.max_bytes, failpoint=failpoint
-    )
+    return await embedded.EmbeddedLog.open(data.log_path, partitions=partitions, max_bytes=told.max_bytes, failpoint=failpoint)
 
 
 async def open_there(data: directory.DataDirectory, environment: Mapping[str, str]) -> port.EventLog:
     """The log of whatever has run in this directory, to look at. Raises LogError, DirectoryError, SinkError, SecretError."""
     pipeline = data.pinned()
-    if pipeline is None or not is_shared(pipeline):
+    if pipeline is None or not (is_shared(pipeline) or sourcing.kafka_source(pipeline)):
         return await embedded.EmbeddedLog.open(data.log_path, read_only=True)
     known = secrets.SecretStore(data.secrets_path, environment, secrets.names(pipeline))
     return await open_log(pipeline, data, known, read_only=True)
@@ -80,11 +111,38 @@ def settings_for(pipeline: api_pipeline.BatchPipeline, secret_store: secrets.Sec
         # A majority, and with two copies one, so that a broker may be away.
         min_in_sync=1 if copies <= 2 else copies // 2 + 1,
         max_bytes=told.retention.max_bytes,
-        security=kafka_settings.Security(tls=_tls(told.kafka, secret_store), login=_login(told.kafka, secret_store)),
+        security=security(told.kafka, secret_store),
     )
 
 
-def _login(told: api_log.KafkaLog, secret_store: secrets.SecretStore) -> kafka_settings.Login | None:
+def credentials(pipeline: api_pipeline.BatchPipeline, secret_store: secrets.SecretStore) -> object:
+    """What the secrets of `spec.log` and of a source in Kafka hold now, to be compared with an earlier answer; None when they can't be read."""
+    clusters = [pipeline.spec.log and pipeline.spec.log.kafka, sourcing.kafka_source(pipeline)]
+    told = {name for cluster in clusters if cluster for name in secrets.names_in(cluster)}
+    if not told:
+        return None
+    try:
+        return {name: secret_store.named(name).read() for name in told}
+    except secret_port.SecretError:
+        return None
+
+
+class Cluster(Protocol):
+    """How a part of the API that names a cluster says who Penstock is there."""
+
+    @property
+    def authentication(self) -> api_base.KafkaAuthentication: ...
+
+    @property
+    def tls(self) -> api_base.ClientTls | None: ...
+
+
+def security(told: Cluster, secret_store: secrets.SecretStore) -> kafka_settings.Security:
+    """Raises SinkError (config), SecretError."""
+    return kafka_settings.Security(tls=_tls(told, secret_store), login=_login(told, secret_store))
+
+
+def _login(told: Cluster, secret_store: secrets.SecretStore) -> kafka_settings.Login | None:
     authentication = told.authentication
     mechanism, password = _MECHANISMS.get(authentication.type), authentication.password_secret_ref
     if mechanism is None or password is None:
@@ -96,32 +154,20 @@ def _login(told: api_log.KafkaLog, secret_store: secrets.SecretStore) -> kafka_s
     )
 
 
-def _tls(told: api_log.KafkaLog, secret_store: secrets.SecretStore) -> ssl.SSLContext | None:
+def _tls(told: Cluster, secret_store: secrets.SecretStore) -> ssl.SSLContext | None:
     by_certificate = told.authentication.type == "Tls"
     if told.tls is None and not by_certificate:
         return None
-    speaking = told.tls or api_base.ClientTls()
-    authority = speaking.ca_secret_ref
+    own = told.authentication.secret_ref if by_certificate else None
+    reading = functools.partial(functools.partial, secret_store.value)
     try:
-        trusted = secret_store.value(authority.name, authority.key) if authority else None
-        context = ssl.create_default_context(cadata=trusted)
-    except ssl.SSLError as error:
-        raise secret_port.SecretError(f"spec.log.kafka.tls.caSecretRef: not certificates in PEM form: {error}") from error
-    own = told.authentication.secret_ref if by_certificate else speaking.secret_ref
-    if own is not None:
-        _show(context, own.name, secret_store)
-    return context
+        return sourcing.client_tls(_place(told), told.tls or api_base.ClientTls(), reading, own).context()
+    except tls_client.CertificateError as error:
+        raise secret_port.SecretError(f"{error}; put PEM certificates and keys into the secret") from error
 
 
-def _show(context: ssl.SSLContext, name: str, secret_store: secrets.SecretStore) -> None:
-    """Give the context a certificate of its own; it can be loaded from files only."""
-    with tempfile.TemporaryDirectory() as folder:
-        files = {key: pathlib.Path(folder) / key for key in ("tls.crt", "tls.key")}
-        for key, path in files.items():
-            path.touch(mode=0o600)
-            path.write_text(secret_store.value(name, key))
-        try:
-            context.load_cert_chain(files["tls.crt"], files["tls.key"])
-        except (ssl.SSLError, OSError) as error:
-            message = f'secret "{name}": tls.crt and tls.key are no certificate with its key: {error}'
-            raise secret_port.SecretError(message) from error
+def _place(told: Cluster) -> str:
+    """Of the setting, for messages."""
+    if isinstance(told, api_source.KafkaSource):
+        return "spec.source.kafka.tls"
+    return "spec.log.kafka.tls" if isinstance(told, api_log.KafkaLog) else "spec.source.kafkaTopic.tls"

@@ -10,45 +10,68 @@ import contextlib
 from collections.abc import AsyncIterator, Sequence
 
 from penstock.api.model import pipeline as api_pipeline
+from penstock.api.model import replay as api_replay
 from penstock.batcher import settings as lane_settings
 from penstock.core import failpoints, selection
 from penstock.log import port
+from penstock.machine import secrets, strays
 from penstock.replay import job, survey, watch
+from penstock.replay import strays as replay_strays
 from penstock.v1 import control_pb2
 
 
 class ReplayDesk:
-    """Takes requests for one pipeline over its log. Raises what `penstock.replay.job` raises."""
+    """Takes requests for one pipeline over its log. Raises what `penstock.replay.job` raises, and StraysError."""
 
     def __init__(
-        self, log: port.EventLog, pipeline: api_pipeline.BatchPipeline, failpoint: failpoints.Failpoint = failpoints.nothing
+        self,
+        log: port.EventLog,
+        pipeline: api_pipeline.BatchPipeline,
+        secret_store: secrets.SecretStore,
+        failpoint: failpoints.Failpoint = failpoints.nothing,
     ) -> None:
-        self._jobs, self._pipeline = job.Jobs(log, failpoint=failpoint), pipeline
+        self._jobs, self._log, self._pipeline, self._secrets = job.Jobs(log, failpoint=failpoint), log, pipeline, secret_store
 
     async def replay(self, request: control_pb2.ReplayRequest) -> AsyncIterator[control_pb2.ReplayProgress]:
         """Each message says all that is known so far; the last one is `finished`."""
-        wanted = order(self._pipeline, filters(request.letters), request.max_replays or selection.MAX_REPLAYS)
-        under_way = self._jobs.replay(
-            wanted,
-            events_per_second=request.events_per_second or job.EVENTS_PER_SECOND,
-            reason=request.reason,
-            wait_seconds=request.wait_seconds,
-            suspend=watch.SuspendOnFailure(
-                percent=request.suspend_percent or watch.SuspendOnFailure().percent,
-                minimum=request.suspend_minimum_events or watch.SuspendOnFailure().minimum,
-            ),
+        suspend = watch.SuspendOnFailure(
+            percent=request.suspend_percent or watch.SuspendOnFailure().percent,
+            minimum=request.suspend_minimum_events or watch.SuspendOnFailure().minimum,
         )
-        async with contextlib.aclosing(under_way):
-            async for progress in under_way:
-                yield progress_message(progress)
+        async with self._order(request.letters, request.max_replays or selection.MAX_REPLAYS) as wanted:
+            under_way = self._jobs.replay(
+                wanted,
+                events_per_second=request.events_per_second or job.EVENTS_PER_SECOND,
+                reason=request.reason,
+                wait_seconds=request.wait_seconds,
+                suspend=suspend,
+            )
+            async with contextlib.aclosing(under_way):
+                async for progress in under_way:
+                    yield progress_message(progress)
 
     async def discard(self, request: control_pb2.DiscardRequest) -> control_pb2.DiscardResponse:
-        wanted = order(self._pipeline, filters(request.letters))
-        return control_pb2.DiscardResponse(discarded=await self._jobs.discard(wanted, reason=request.reason))
+        async with self._order(request.letters) as wanted:
+            return control_pb2.DiscardResponse(discarded=await self._jobs.discard(wanted, reason=request.reason))
+
+    @contextlib.asynccontextmanager
+    async def _order(
+        self, told: control_pb2.LetterSelection, max_replays: int = selection.MAX_REPLAYS
+    ) -> AsyncIterator[survey.Order]:
+        wanted = filters(told)
+        if not told.kafka_topic:
+            yield order(self._pipeline, wanted, max_replays)
+            return
+        topic = api_replay.KafkaTopic.model_validate_json(told.kafka_topic)
+        async with strays.opened(self._pipeline, self._log, topic, wanted.sinks, self._secrets) as others:
+            yield order(self._pipeline, wanted, max_replays, others)
 
 
 def order(
-    pipeline: api_pipeline.BatchPipeline, wanted: selection.Filters, max_replays: int = selection.MAX_REPLAYS
+    pipeline: api_pipeline.BatchPipeline,
+    wanted: selection.Filters,
+    max_replays: int = selection.MAX_REPLAYS,
+    others: replay_strays.Strays | None = None,
 ) -> survey.Order:
     """What is asked of a pipeline; its lanes are where letters can go, also those written under a sink's old name."""
 
@@ -60,13 +83,14 @@ def order(
     renamed = {lane(sink.renamed_from): lane(sink.name) for sink in sinks if sink.renamed_from}
     return survey.Order(
         filters=wanted,
-        lanes=lanes,
+        lanes=frozenset({others.home.lane}) if others else lanes,
         max_replays=max_replays,
+        others=others,
         renamed={was: now for was, now in renamed.items() if was not in lanes},
     )
 
 
-def letters_message(wanted: selection.Filters) -> control_pb2.LetterSelection:
+def letters_message(wanted: selection.Filters, topic: api_replay.KafkaTopic | None = None) -> control_pb2.LetterSelection:
     return control_pb2.LetterSelection(
         categories=sorted(wanted.categories),
         sinks=sorted(wanted.sinks),
@@ -74,6 +98,7 @@ def letters_message(wanted: selection.Filters) -> control_pb2.LetterSelection:
         fingerprints=sorted(wanted.fingerprints),
         since_microseconds=wanted.since_microseconds,
         until_microseconds=wanted.until_microseconds,
+        kafka_topic=topic.model_dump_json(by_alias=True, exclude_none=True) if topic else "",
     )
 
 
@@ -103,6 +128,7 @@ def progress_message(progress: job.Progress) -> control_pb2.ReplayProgress:
         recovered=len(found.unmarked),
         finished=progress.finished,
         suspended=progress.suspended,
+        unreadable=found.unreadable,
     )
 
 

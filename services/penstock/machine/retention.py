@@ -1,4 +1,4 @@
-"""What may leave the embedded log: records that every lane has finished, and that are old enough; letters when they are old.
+"""What may leave the log: records that every lane has finished, and that are old enough; letters when they are old.
 
 Nothing unread is ever deleted, and neither is what a rebuilt deduplication table would have to look at again.
 """
@@ -9,6 +9,14 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 
 from penstock.log import port
+
+_CROWDED = 0.8
+"""Of the log's bound: from here on `retention.hours` counts no more."""
+
+
+def keep_seconds(hours: int, size_bytes: int, max_bytes: int) -> float:
+    """How long events stay after they were read: what nobody needs any more must not keep new ones out."""
+    return 0.0 if size_bytes > _CROWDED * max_bytes else hours * 3600.0
 
 
 async def trim(

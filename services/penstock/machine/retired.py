@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import structlog
 
@@ -16,7 +16,7 @@ from penstock.api.model import pipeline as api_pipeline
 from penstock.batcher import settings as lane_settings
 from penstock.core import blocks
 from penstock.log import port
-from penstock.machine import directory
+from penstock.machine import memory
 from penstock.telemetry import metrics
 from penstock.v1 import control_pb2
 
@@ -39,33 +39,49 @@ class Unread:
     events: int
 
 
+def left_behind(
+    before: api_pipeline.BatchPipeline | None,
+    after: api_pipeline.BatchPipeline,
+    known: Mapping[str, int],
+    now: Callable[[], float] = time.time,
+) -> dict[str, int]:
+    """Who is retired once `after` takes the place of `before`: the `known` ones and who goes now, without who is back."""
+    here = {sink.name for sink in after.spec.sinks}
+    renamed = {sink.renamed_from for sink in after.spec.sinks}
+    gone = {sink.name for sink in before.spec.sinks} - here - renamed if before else set()
+    for sink in sorted(gone - set(known)):
+        _log.warning("lane_retired", sink=sink, held_seconds=HELD_SECONDS)
+    fresh = dict.fromkeys(sorted(gone), int(now() * 1e6))
+    return {sink: since for sink, since in (fresh | dict(known)).items() if sink not in here}
+
+
 class Retired:
     """The retired lanes of one pipeline. `note` once at the start, before the new object is pinned."""
 
     def __init__(
         self,
-        data: directory.DataDirectory,
+        kept: memory.Memory,
         pipeline: api_pipeline.BatchPipeline,
         log: port.EventLog,
         now: Callable[[], float] = time.time,
+        *,
+        shared: bool = False,
     ) -> None:
-        self._data, self._pipeline, self._log, self._now = data, pipeline, log, now
+        """`shared`: processes with an older or newer object may run beside this one."""
+        self._memory, self._pipeline, self._log, self._now, self._shared = kept, pipeline, log, now, shared
 
-    def note(self) -> None:
+    async def note(self) -> None:
         """Remember who has gone since the last start, and forget who is back. Raises DirectoryError."""
-        before, known = self._data.pinned(), self._data.retired()
-        renamed = {sink.renamed_from for sink in self._pipeline.spec.sinks}
-        here = {sink.name for sink in self._pipeline.spec.sinks}
-        gone = {sink.name for sink in before.spec.sinks} - here - renamed if before else set()
-        stamp = int(self._now() * 1e6)
-        for sink in sorted(gone - set(known)):
-            _log.warning("lane_retired", sink=sink, held_seconds=HELD_SECONDS)
-        fresh = dict.fromkeys(sorted(gone), stamp)
-        self._data.retire({sink: since for sink, since in (fresh | known).items() if sink not in here})
+        known = await self._memory.retired()
+        await self._memory.retire(left_behind(await self._memory.pinned(), self._pipeline, known, self._now))
 
-    def groups(self) -> list[str]:
-        """The lanes that still hold the log."""
-        return [self._lane(sink) for sink in self._data.retired()]
+    async def groups(self) -> list[str]:
+        """The lanes that still hold the log, beside those of the pipeline itself."""
+        held = dict.fromkeys(await self._memory.retired())
+        if self._shared and (accepted := await self._memory.pinned()):
+            here = {sink.name for sink in self._pipeline.spec.sinks}
+            held |= dict.fromkeys(sink.name for sink in accepted.spec.sinks if sink.name not in here)
+        return [self._lane(sink) for sink in held]
 
     def _lane(self, sink: str) -> str:
         told = self._pipeline.metadata
@@ -73,7 +89,7 @@ class Retired:
 
     async def report(self) -> list[control_pb2.RetiredLane]:
         """Each of them with what it has not read."""
-        return [await self._described(sink, since) for sink, since in self._data.retired().items()]
+        return [await self._described(sink, since) for sink, since in (await self._memory.retired()).items()]
 
     async def _described(self, sink: str, since: int) -> control_pb2.RetiredLane:
         left = await unread(self._log, self._lane(sink))
@@ -81,18 +97,18 @@ class Retired:
 
     async def expire(self) -> None:
         """Drop those that have been held long enough."""
-        for sink, since in self._data.retired().items():
+        for sink, since in (await self._memory.retired()).items():
             if self._now() - since / 1e6 >= HELD_SECONDS:
                 await self.drop(sink, confirmed=True)
 
     async def drop(self, sink: str, *, confirmed: bool) -> control_pb2.DropLaneResponse:
         """Hold nothing back for this sink any more. Raises DropRefusedError, LogError."""
-        known = self._data.retired()
+        known = await self._memory.retired()
         if sink not in known:
             raise DropRefusedError(self._why_not(sink, list(known)))
         described = await self._described(sink, known[sink])
         if confirmed:
-            self._data.retire({name: since for name, since in known.items() if name != sink})
+            await self._memory.retire({name: since for name, since in known.items() if name != sink})
             told = self._pipeline.metadata
             metrics.DROPPED_EVENTS.labels(pipeline=told.name, namespace=told.namespace, sink=sink).inc(described.events)
             _log.warning("lane_dropped", sink=sink, blocks=described.blocks, events=described.events)

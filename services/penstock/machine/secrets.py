@@ -10,8 +10,9 @@ from __future__ import annotations
 import pathlib
 import re
 from collections.abc import Iterable, Mapping
-from typing import Any
 
+from penstock.api import references
+from penstock.api.model import base as api_base
 from penstock.api.model import pipeline as api_pipeline
 from penstock.ingest import secret as ports
 from penstock.sinks import tables
@@ -71,19 +72,12 @@ class Secret:
 
 def names(pipeline: api_pipeline.BatchPipeline) -> set[str]:
     """The secrets that the pipeline object names anywhere."""
-    return set(_referenced(pipeline.spec.model_dump(by_alias=True)))
+    return names_in(pipeline.spec)
 
 
-def _referenced(part: Any) -> Iterable[str]:
-    if isinstance(part, Mapping):
-        for key, value in part.items():
-            if isinstance(key, str) and key.lower().endswith(("secretref", "secretkeyref")) and isinstance(value, Mapping):
-                yield value["name"]
-            else:
-                yield from _referenced(value)
-    elif isinstance(part, list | tuple):
-        for item in part:
-            yield from _referenced(item)
+def names_in(part: api_base.Model) -> set[str]:
+    """The secrets that a part of an object names."""
+    return references.secrets(part)
 
 
 def _by_secret(environment: Mapping[str, str], wanted: Iterable[str]) -> dict[str, dict[str, bytes]]:

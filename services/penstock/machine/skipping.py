@@ -8,13 +8,13 @@ number, else one for each block.
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 
 import structlog
 
 from penstock.batcher import settings as lane_settings
 from penstock.core import blocks, ledger, schema, skips
 from penstock.log import port
-from penstock.machine import renames
 from penstock.telemetry import metrics
 from penstock.v1 import control_pb2
 
@@ -26,6 +26,10 @@ _HALTS = (port.OffsetOutOfRangeError, port.DamagedLogError, blocks.BlockError)
 
 class SkipRefusedError(Exception):
     """Nothing was skipped; the message says why and what to do."""
+
+
+class NotOursError(SkipRefusedError):
+    """The partition is another process's."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,12 +61,17 @@ class Plan:
         return self.events + self.unknown
 
 
-async def plan(log: port.EventLog, lane: lane_settings.LaneSettings, asked: Asked) -> Plan:
-    """What would be skipped. Raises SkipRefusedError, LogError."""
+async def plan(log: port.EventLog, lane: lane_settings.LaneSettings, asked: Asked, within: Sequence[int] | None = None) -> Plan:
+    """What would be skipped, in the partitions `within`; None means all. Raises SkipRefusedError, LogError."""
     commits = await log.committed(port.EVENTS, lane.lane)
-    wanted = range(log.partitions) if asked.partition is None else [asked.partition]
+    here = range(log.partitions) if within is None else within
+    wanted = here if asked.partition is None else [asked.partition]
     if asked.partition is not None and not asked.partition < log.partitions:
         raise SkipRefusedError(f"--partition {asked.partition}: this log has the partitions 0 to {log.partitions - 1}")
+    if asked.partition is not None and asked.partition not in here:
+        raise NotOursError(
+            f"partition {asked.partition} is not this process's, which has {', '.join(map(str, here)) or 'none'}: ask the others"
+        )
     found = [stuck for partition in wanted if (stuck := await _Stretch.find(log, lane, partition, commits.get(partition), asked))]
     if not found:
         raise SkipRefusedError(
@@ -81,8 +90,16 @@ async def plan(log: port.EventLog, lane: lane_settings.LaneSettings, asked: Aske
     return made
 
 
-async def apply(log: port.EventLog, lane: lane_settings.LaneSettings, made: Plan) -> None:
-    """Commit the plan; the lane must not run. Raises SkipRefusedError, LogError."""
+async def apply(
+    log: port.EventLog,
+    lane: lane_settings.LaneSettings,
+    made: Plan,
+    commit: Callable[[Mapping[int, port.Commit]], Awaitable[None]] | None = None,
+) -> None:
+    """Commit the plan: with `commit` of a member that reads no more, or for a group without members.
+
+    Raises SkipRefusedError, LogError.
+    """
     start = (await log.bounds(port.EVENTS, made.partition)).start
     skipped = skips.merged([*made.metadata.skipped, (made.start, made.to)], above=start)
     if len(skipped) > skips.MOST:
@@ -99,8 +116,11 @@ async def apply(log: port.EventLog, lane: lane_settings.LaneSettings, made: Plan
         starts=0,
         suspect=None,
     )
-    commit = port.Commit(offset=made.to if at_once else made.offset, metadata=ledger.to_metadata(metadata))
-    await renames.commit(log, lane.lane, {made.partition: commit})
+    after = port.Commit(offset=made.to if at_once else made.offset, metadata=ledger.to_metadata(metadata))
+    if commit is not None:
+        await commit({made.partition: after})
+    else:
+        await log.commit_for(port.EVENTS, lane.lane, {made.partition: after})
     metrics.LANE_EVENTS.labels(**lane.labels, outcome="lost").inc(made.lost)
     _log.warning(
         "skipped",
@@ -159,8 +179,9 @@ class _Stretch:
         while at < bounds.end and not reason:
             if (beyond := skips.end_of(metadata.skipped, at)) is not None:
                 at = beyond
-            elif not (reason := await _trouble(log, declared, partition, at)):
-                at += 1
+            else:
+                reason, beyond = await _trouble(log, declared, partition, at)
+                at = at if reason else min(beyond, bounds.end)
         if not reason:
             if asked.to is None or not asked.readable_too or asked.partition is None:
                 return None
@@ -190,7 +211,7 @@ class _Stretch:
                 gone = min(self.bounds.start, asked.to or self.bounds.start)
                 unknown, to = unknown + gone - to, gone
                 continue
-            trouble = await _trouble(self.log, self.declared, self.partition, to)
+            trouble, _ = await _trouble(self.log, self.declared, self.partition, to)
             if not trouble and asked.to is None:
                 break
             rows = await _rows(self.log, self.partition, to)
@@ -209,16 +230,19 @@ class _Stretch:
         )
 
 
-async def _trouble(log: port.EventLog, declared: schema.Schema, partition: int, offset: int) -> str:
-    """Why this block can't be read, empty where it can."""
+async def _trouble(log: port.EventLog, declared: schema.Schema, partition: int, offset: int) -> tuple[str, int]:
+    """Why this block can't be read, empty where it can; and the offset behind it."""
     try:
         found = await log.read(port.EVENTS, partition, offset, max_bytes=_ONE_RECORD)
+        if not found or found[0].rows is not None:
+            # What others wrote can always be read: what is wrong with a record is its own dead letter's business.
+            return "", found[0].end if found else (await log.bounds(port.EVENTS, partition)).end
         names = [field.name for field in declared.fields]
         batch = blocks.decode(found[0].value, found[0].headers, columns=names)
         blocks.conform(batch, schema.arrow_schema(declared))
     except _HALTS as error:
-        return f"{_CODES.get(type(error), type(error).__name__)}: {error}"
-    return ""
+        return f"{_CODES.get(type(error), type(error).__name__)}: {error}", offset
+    return "", offset + 1
 
 
 _CODES = {

@@ -19,19 +19,19 @@ import pyarrow.compute as pc
 from penstock.api import lower
 from penstock.api.model import pipeline as api_pipeline
 from penstock.batcher import settings as lane_settings
-from penstock.batcher.reading import recall
+from penstock.batcher.reading import decoding, recall
 from penstock.core import addresses, blocks, deadletters, dedup, dialects, ledger, markers, schema, skips
+from penstock.core.records import layout
 from penstock.core.state import spec as state_spec
 from penstock.core.transform import spec, transform
 from penstock.log import port
-from penstock.machine import lanes
+from penstock.machine import lanes, sourcing
 
 P = ParamSpec("P")
 R = TypeVar("R")
 
 _HEADER_PAGE = 256
-_ONE_RECORD = 1
-"""`EventLog.read` gives at least one record, whatever the bound."""
+_RUN_BYTES = 4 << 20
 
 
 class Fate(enum.Enum):
@@ -93,7 +93,8 @@ class Search:
         self._pipeline, self._log, self._progress = pipeline, log, progress
         self._lanes = [lanes.lane_for(pipeline, sink) for sink in pipeline.spec.sinks]
         self._declared = lower.event_schema(pipeline)
-        self._arrow = blocks.block_schema(self._declared)
+        self._arrow = pa.schema([*blocks.block_schema(self._declared), *schema.added_fields(self._declared)])
+        self._decoder = decoding.for_lane(sourcing.reading(pipeline, log, self._lanes[0]))
         self._looked_at = 0
 
     async def sightings(self, wanted: Mapping[str, pa.Scalar]) -> AsyncIterator[Sighting]:
@@ -119,33 +120,47 @@ class Search:
                 self._progress(self._looked_at)
                 # What is damaged can't be searched; the lanes that meet it say so.
                 with contextlib.suppress(port.DamagedLogError):
-                    yield (await self._log.read(port.EVENTS, partition, header.offset, max_bytes=_ONE_RECORD))[0]
+                    yield await self._whole(partition, header)
             before = page[-1].offset
 
+    async def _whole(self, partition: int, header: port.Record) -> port.Record:
+        """The record, of a run exactly the part that its header speaks of: the next read may go further."""
+        most = header.span if header.span == 1 else _RUN_BYTES
+        found = (await self._log.read(port.EVENTS, partition, header.offset, max_bytes=most))[0]
+        if found.rows is None:
+            return found
+        return dataclasses.replace(found, rows=layout.until(found.rows, header.end), span=header.span)
+
     def _decode(self, record: port.Record, columns: Sequence[str]) -> pa.RecordBatch:
-        batch = blocks.decode(record.value, record.headers, columns=columns)
+        batch = self._decoder.decode(record, columns).batch
         return blocks.conform(batch, pa.schema([self._arrow.field(name) for name in columns]))
 
+    def _place(self, record: port.Record, ordinal: int) -> addresses.Position:
+        offsets = self._decoder.decode(record, ()).offsets if record.rows is not None else None
+        return addresses.Position(record.offset, ordinal) if offsets is None else addresses.Position(int(offsets[ordinal]))
+
     async def _sighting(self, record: port.Record, ordinal: int) -> Sighting:
-        place = addresses.Position(record.offset, ordinal)
+        place = self._place(record, ordinal)
         return Sighting(
             address=addresses.Address(self._log.log_id, record.partition, place),
             append_time_microseconds=record.append_time_microseconds,
-            fates=[await self._fate(lane, record, ordinal) for lane in self._lanes],
+            fates=[await self._fate(lane, record, ordinal, place) for lane in self._lanes],
         )
 
-    async def _fate(self, lane: lane_settings.LaneSettings, record: port.Record, ordinal: int) -> LaneFate:
+    async def _fate(
+        self, lane: lane_settings.LaneSettings, record: port.Record, ordinal: int, place: addresses.Position
+    ) -> LaneFate:
         commit = (await self._log.committed(port.EVENTS, lane.lane)).get(record.partition)
-        if commit is None or record.offset >= commit.offset:
+        if commit is None or place.offset >= commit.offset:
             return LaneFate(sink=lane.sink, fate=Fate.PENDING, detail="unread or on its way")
         remembered = ledger.from_metadata(commit.metadata)
-        if skips.end_of(remembered.skipped, record.offset) is not None:
+        if skips.end_of(remembered.skipped, place.offset) is not None:
             return LaneFate(sink=lane.sink, fate=Fate.SKIPPED, detail="left out with penstock skip, and counted as lost")
-        if record.offset < remembered.start_offset:
+        if place.offset < remembered.start_offset:
             return LaneFate(sink=lane.sink, fate=Fate.BEFORE_START, detail="the lane began after it")
         if (original := await self._duplicate_of(lane, record, ordinal, remembered.skipped)) is not None:
             return LaneFate(sink=lane.sink, fate=Fate.DUPLICATE, detail=f"of {original}")
-        letters = await self._letters(lane, record, ordinal)
+        letters = await self._letters(lane, record, place)
         made = await self._rows(lane, record, ordinal, ledger.from_metadata(commit.metadata))
         if made is None:
             known = f"; {_named(letters)}" if letters else ""
@@ -166,16 +181,18 @@ class Search:
         if told is None:
             return None
         own = dedup.hash_keys(list(self._decode(record, told.key).columns))[ordinal]
-        async for earlier in self._newest_first(record.partition, record.offset + 1):
+        own_place = self._place(record, ordinal)
+        before = own_place.offset + (record.rows is None)
+        async for earlier in self._newest_first(record.partition, before):
             if skips.end_of(skipped, earlier.offset) is not None:
                 continue
             hashes = dedup.hash_keys(list(self._decode(earlier, told.key).columns))
-            hashes = hashes[:ordinal] if earlier.offset == record.offset else hashes
+            hashes = hashes[:ordinal] if earlier.offset == record.offset and record.rows is None else hashes
             same = np.flatnonzero(hashes == own)
             if _age(record, earlier) > told.window_microseconds:
                 return None
             if len(same):
-                place = addresses.Position(earlier.offset, int(same[-1]))
+                place = self._place(earlier, int(same[-1]))
                 near = between + len(hashes) - int(same[-1]) <= told.max_events
                 return addresses.Address(self._log.log_id, record.partition, place) if near else None
             between += len(hashes)
@@ -183,7 +200,9 @@ class Search:
                 return None
         return None
 
-    async def _letters(self, lane: lane_settings.LaneSettings, record: port.Record, ordinal: int) -> list[deadletters.DeadLetter]:
+    async def _letters(
+        self, lane: lane_settings.LaneSettings, record: port.Record, place: addresses.Position
+    ) -> list[deadletters.DeadLetter]:
         """This lane's letters for the event. They were written after its block, so the search ends there."""
         found: list[deadletters.DeadLetter] = []
         before = (await self._log.bounds(port.DEAD_LETTERS, record.partition)).end
@@ -197,7 +216,7 @@ class Search:
                     letter = dialects.decode(b"", header.headers)
                 except deadletters.DeadLetterError:
                     continue
-                if (letter.lane, letter.offset, letter.ordinal) == (lane.lane, record.offset, ordinal):
+                if (letter.lane, letter.offset, letter.ordinal) == (lane.lane, place.offset, place.ordinal):
                     found.append(letter)
             before = page[-1].offset
         return deadletters.collapse(found)

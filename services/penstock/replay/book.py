@@ -7,19 +7,24 @@ first, each once.
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from collections.abc import AsyncIterator, Mapping
 
 import msgspec
 
 from penstock.core import deadletters, dialects, markers, selection
 from penstock.log import port
+from penstock.replay import strays
 
 _PAGE_RECORDS = 1_000
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Found:
-    """A letter without its original, and the record that holds it."""
+    """A letter without its original, and the record that holds it.
+
+    One that stands elsewhere is `partition`'s of our log all the same, and `offset` is that in its own topic.
+    """
 
     letter: deadletters.DeadLetter
     state: selection.State
@@ -28,7 +33,10 @@ class Found:
 
 
 class Book:
-    """What stood in the dead-letter topic, and how far the lanes were, when it was opened."""
+    """What stood in the dead-letter topic, and how far the lanes were, when it was opened.
+
+    Or in a topic of others: then these letters, and of our own the second ones of them.
+    """
 
     def __init__(
         self,
@@ -37,8 +45,9 @@ class Book:
         max_replays: int,
         renamed: Mapping[str, str],
         unreadable: list[str],
+        others: strays.Strays | None = None,
     ) -> None:
-        self._log, self._max_replays, self._renamed = log, max_replays, renamed
+        self._log, self._max_replays, self._renamed, self._others = log, max_replays, renamed, others
         self._progress: dict[tuple[str, int], selection.Progress] = {}
         self.marks = marks
         self.unreadable = unreadable
@@ -46,29 +55,47 @@ class Book:
 
     @classmethod
     async def open(
-        cls, log: port.EventLog, *, max_replays: int = selection.MAX_REPLAYS, renamed: Mapping[str, str] | None = None
+        cls,
+        log: port.EventLog,
+        *,
+        max_replays: int = selection.MAX_REPLAYS,
+        renamed: Mapping[str, str] | None = None,
+        others: strays.Strays | None = None,
     ) -> Book:
         """Read every marker. Letters of a lane in `renamed` are those of the lane it leads to. Raises LogError."""
         marks = selection.Marks()
         unreadable: list[str] = []
-        for partition in range(log.partitions):
-            async for record in _headers(log, partition):
+        for topic, partition in itertools.product((port.DEAD_LETTERS, port.OUTCOMES), range(log.partitions)):
+            async for record in _headers(log, topic, partition):
                 if markers.is_marker(record.headers):
                     try:
                         marks.add(markers.decode(record.headers), partition)
                     except markers.MarkerError as error:
                         unreadable.append(f"partition {partition}, offset {record.offset}: {error}")
-        book = cls(log, marks, max_replays, renamed or {}, unreadable)
+        book = cls(log, marks, max_replays, renamed or {}, unreadable, others)
         # A second letter is durable before its replay's offset is committed, so with the offset known first it is not missed.
         for lane, partition in marks.lanes():
             await book.progress(lane, partition)
         return book
 
     async def letters(self) -> AsyncIterator[Found]:
-        """Every letter once, newest first per partition; of equal ids the newest."""
+        """Every letter once, newest first per partition; of equal ids the newest. Those of others come last, oldest first."""
         seen: set[str] = set()
+        async for letter, partition, offset in self._ours():
+            if letter.id not in seen:
+                seen.add(letter.id)
+                if self._others is None or self._others.are_mine(letter):
+                    yield await self._found(letter, partition, offset)
+        if self._others is None:
+            return
+        async for letter in self._others.letters(self.unreadable, self.marks.ids()):
+            if letter.id not in seen:
+                yield await self._found(letter, self._others.partition_of(letter), letter.offset)
+
+    async def _ours(self) -> AsyncIterator[tuple[deadletters.DeadLetter, int, int]]:
+        """With partition and offset, newest first."""
         for partition in range(self._log.partitions):
-            async for record in _headers(self._log, partition):
+            async for record in _headers(self._log, port.DEAD_LETTERS, partition):
                 if markers.is_marker(record.headers):
                     continue
                 try:
@@ -76,12 +103,17 @@ class Book:
                 except deadletters.DeadLetterError as error:
                     self.unreadable.append(f"partition {partition}, offset {record.offset}: {error}")
                     continue
-                if letter.id not in seen:
-                    seen.add(letter.id)
-                    # Its replay stands in the replay log of the lane that was there then, whatever it is called now.
-                    lane = self.marks.replayed_in(letter.id) or letter.lane
-                    state = self.marks.state(letter, await self.progress(lane, partition), self._max_replays)
-                    yield Found(letter=self._at_home(letter), state=state, partition=partition, offset=record.offset)
+                yield letter, partition, record.offset
+
+    async def _found(self, letter: deadletters.DeadLetter, partition: int, offset: int) -> Found:
+        state = await self.state(letter, partition)
+        return Found(letter=self._at_home(letter), state=state, partition=partition, offset=offset)
+
+    async def state(self, letter: deadletters.DeadLetter, partition: int) -> selection.State:
+        """What has become of a letter, which is the newest of its id."""
+        # Its replay stands in the replay log of the lane that was there then, whatever it is called now.
+        place = self.marks.replayed_in(letter.id) or (letter.lane, partition)
+        return self.marks.state(letter, await self.progress(*place), self._max_replays)
 
     def _at_home(self, letter: deadletters.DeadLetter) -> deadletters.DeadLetter:
         lane = self._renamed.get(letter.lane)
@@ -107,18 +139,22 @@ async def progress(log: port.EventLog, lane: str, partition: int) -> selection.P
     )
 
 
-async def _headers(log: port.EventLog, partition: int) -> AsyncIterator[port.Record]:
-    before = (await log.bounds(port.DEAD_LETTERS, partition)).end
-    while page := await log.headers(port.DEAD_LETTERS, partition, before, limit=_PAGE_RECORDS):
+async def _headers(log: port.EventLog, topic: str, partition: int) -> AsyncIterator[port.Record]:
+    before = (await log.bounds(topic, partition)).end
+    while page := await log.headers(topic, partition, before, limit=_PAGE_RECORDS):
         for record in page:
             yield record
         before = page[-1].offset
 
 
-async def with_original(log: port.EventLog, found: Found) -> Found:
-    """The same letter with the event's own bytes."""
+async def with_original(log: port.EventLog, found: Found, others: strays.Strays | None = None) -> Found:
+    """The same letter with the event's own bytes; `others` as the book that it stands in."""
+    if others and found.letter.stands_elsewhere:
+        original = await others.original(found.letter)
+        return dataclasses.replace(found, letter=msgspec.structs.replace(found.letter, original=original))
     # `read` gives at least one record whatever the bound: exactly the one that is asked for.
-    [record] = await log.read(port.DEAD_LETTERS, found.partition, found.offset, max_bytes=1)
+    # A letter without a single byte takes up no room, so more than one may come.
+    record = (await log.read(port.DEAD_LETTERS, found.partition, found.offset, max_bytes=1))[0]
     return dataclasses.replace(found, letter=msgspec.structs.replace(found.letter, original=record.value))
 
 

@@ -16,7 +16,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Seque
 
 from penstock.core import deadletters, dialects, failpoints, markers, selection
 from penstock.log import port
-from penstock.replay import book, survey, watch
+from penstock.replay import book, strays, survey, watch
 
 EVENTS_PER_SECOND = 500
 _MOST_AT_ONCE = 250
@@ -72,7 +72,7 @@ class Jobs:
         published waits for the next.
         """
         with self._turn(order):
-            pen, watching, suspended = _Pen(self._log, reason), watch.Watch(self._log), ""
+            pen, watching, suspended = _Pen(self._log, reason, order.others), watch.Watch(self._log), ""
             await watching.begin()
             found = await survey.survey(self._log, order)
             await pen.mark(found.unmarked)
@@ -96,9 +96,9 @@ class Jobs:
     async def discard(self, order: survey.Order, *, reason: str) -> int:
         """Give up everything that waits and is meant; how many letters. Raises BusyError, LogError."""
         with self._turn(order):
-            pen = _Pen(self._log, reason)
+            pen = _Pen(self._log, reason, order.others)
             await pen.mark((await survey.survey(self._log, order)).unmarked)
-            opened = await book.Book.open(self._log, renamed=order.renamed)
+            opened = await book.Book.open(self._log, renamed=order.renamed, others=order.others)
             waiting = [one async for one in opened.letters() if one.state in selection.WAITING]
             return await pen.discard([one for one in waiting if order.filters.admit(one.letter)])
 
@@ -148,10 +148,12 @@ class Jobs:
 
     async def _outcome(self, order: survey.Order, found: survey.Survey, published: Sequence[survey.Published]) -> Progress:
         """What has become of each letter that was published."""
-        mine = {one.letter.id: one.letter.attempt for one in published}
-        states: dict[str, selection.State] = {}
         failed_events: set[tuple[object, ...]] = set()
         opened = await book.Book.open(self._log, renamed=order.renamed)
+        mine = {one.letter.id for one in published}
+        states = {
+            one.letter.id: await opened.state(one.letter, one.partition) for one in published if one.letter.stands_elsewhere
+        }
         async for one in opened.letters():
             if one.letter.id in mine:
                 states[one.letter.id] = one.state
@@ -171,14 +173,14 @@ class Jobs:
 class _Pen:
     """Appends on behalf of one job, in gapless sequences of its own."""
 
-    def __init__(self, log: port.EventLog, reason: str) -> None:
-        self._log, self._reason = log, reason
+    def __init__(self, log: port.EventLog, reason: str, others: strays.Strays | None = None) -> None:
+        self._log, self._reason, self._others = log, reason, others
         self._producer = f"replay-{secrets.token_hex(8)}"
         self._sequences: collections.Counter[tuple[str, int]] = collections.Counter()
 
     async def publish(self, stretch: Sequence[book.Found]) -> list[survey.Published]:
         """Whole letters into the replay logs of their lanes, in their order; durable on return."""
-        opened = [await book.with_original(self._log, found) for found in stretch]
+        opened = [await book.with_original(self._log, found, self._others) for found in stretch]
         records = [
             (port.replay_topic(book.sink_of(one.letter.lane)), one.partition, dialects.encode(one.letter)) for one in opened
         ]
@@ -193,13 +195,13 @@ class _Pen:
         now = time.time_ns() // 1000
         made = [survey.marker_of(one, at_microseconds=now, reason=self._reason) for one in published]
         await self._append(
-            [(port.DEAD_LETTERS, one.partition, markers.encode(marker)) for one, marker in zip(published, made, strict=True)]
+            [(_beside(one.letter), one.partition, markers.encode(marker)) for one, marker in zip(published, made, strict=True)]
         )
 
     async def discard(self, chosen: Sequence[book.Found]) -> int:
         """Say of letters that they were given up; how many."""
         for stretch in _stretches(chosen, _MOST_AT_ONCE):
-            await self._append([(port.DEAD_LETTERS, one.partition, markers.encode(self._discarded(one))) for one in stretch])
+            await self._append([(_beside(one.letter), one.partition, markers.encode(self._discarded(one))) for one in stretch])
         return len(chosen)
 
     def _discarded(self, found: book.Found) -> markers.Marker:
@@ -227,6 +229,11 @@ class _Pen:
         sequence = self._sequences[topic, partition]
         self._sequences[topic, partition] += 1
         return topic, partition, port.NewRecord(value=value, headers=headers, producer=self._producer, sequence=sequence)
+
+
+def _beside(letter: deadletters.DeadLetter) -> str:
+    """Where the markers of a letter stand: with it, or if it is in a topic of others, in one of our own."""
+    return port.OUTCOMES if letter.stands_elsewhere else port.DEAD_LETTERS
 
 
 def _event(letter: deadletters.DeadLetter, attempt: int) -> tuple[object, ...]:

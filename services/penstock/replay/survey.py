@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 
 from penstock.core import deadletters, dialects, markers, selection
 from penstock.log import port
-from penstock.replay import book
+from penstock.replay import book, strays
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -21,6 +21,8 @@ class Order:
     lanes: frozenset[str]
     max_replays: int = selection.MAX_REPLAYS
     renamed: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    others: strays.Strays | None = None
+    """The letters that are meant are those that stand there."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,11 +50,13 @@ class Survey:
     """Of blocks that their lane has not finished: it may still try them by itself."""
     homeless: int
     """Of lanes that are no more."""
+    unreadable: int = 0
+    """Records that are no letters."""
 
 
 async def survey(log: port.EventLog, order: Order) -> Survey:
     """Read the dead-letter topic once. Raises LogError."""
-    opened = await book.Book.open(log, max_replays=order.max_replays, renamed=order.renamed)
+    opened = await book.Book.open(log, max_replays=order.max_replays, renamed=order.renamed, others=order.others)
     unmarked = await _unmarked(log, opened, order.lanes)
     for one in unmarked:
         opened.marks.add(marker_of(one, at_microseconds=0, reason=""), one.partition)
@@ -66,7 +70,7 @@ async def survey(log: port.EventLog, order: Order) -> Survey:
         elif found.state is selection.State.OUTSTANDING:
             selected.append(found)
     selected.sort(key=lambda found: selection.in_address_order(found.letter))
-    return Survey(selected=selected, unmarked=unmarked, **counts)
+    return Survey(selected=selected, unmarked=unmarked, unreadable=len(opened.unreadable), **counts)
 
 
 async def _held(log: port.EventLog, opened: book.Book, order: Order, found: book.Found) -> str:

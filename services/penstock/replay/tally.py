@@ -71,8 +71,8 @@ class Tally(msgspec.Struct, kw_only=True):
         before = self.unsettled.pop(key, None)
         if before:
             self._wait(before.offset, before.lane, before.category, -1)
-        elif letter.attempt > 1 and not letter.split_from:
-            # It was put back and counted as such.
+        elif letter.attempt > (2 if letter.elsewhere else 1) and not letter.split_from:
+            # It was put back and counted as such; in a topic of others nobody counts.
             self._done(letter.lane).replayed -= 1
         self._wait(offset, letter.lane, letter.category.value, 1)
         self.unsettled[key] = unsettled

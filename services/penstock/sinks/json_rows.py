@@ -2,23 +2,31 @@
 
 from __future__ import annotations
 
+import datetime
 from typing import Any
 
-import msgspec
 import pyarrow as pa
 import pyarrow.compute as pc
 
-# Rows turned into Python objects at once; they take some 100 times the room of their columns.
-_SLICE_ROWS = 1_024
+from penstock.sinks import json_values
+
+# Rows whose text is put together at once; it is held twice meanwhile.
+_SLICE_ROWS = 8_192
+_END = b"\n"
+_EPOCH = datetime.date(1970, 1, 1)
+_FIRST_DAY, _LAST_DAY = ((edge - _EPOCH).days for edge in (datetime.date.min, datetime.date.max))
 
 
 def write_lines(rows: pa.Table, out: pa.BufferOutputStream) -> None:
-    """One JSON object per line: times in RFC 3339, decimals as numbers, bytes in Base64, NaN and infinities as null."""
-    encoder = msgspec.json.Encoder(decimal_format="number")
-    names = rows.column_names
+    """One JSON object per line, written as `json_values` says. Raises OverflowError for a day of no four-digit year."""
     for batch in rows.to_batches(max_chunksize=_SLICE_ROWS):
-        columns = [_plain(column).to_pylist() for column in batch.columns]
-        out.write(encoder.encode_lines([dict(zip(names, row, strict=True)) for row in zip(*columns, strict=True)]))
+        for column in batch.columns:
+            _check_days(column)
+        objects = json_values.objects(rows.column_names, batch.columns, batch.num_rows)
+        whole = pa.LargeListArray.from_arrays(pa.array([0, batch.num_rows], pa.int64()), objects)
+        joined = pc.binary_join(whole, pa.scalar(_END, pa.large_binary()))
+        out.write(joined[0].as_buffer())
+        out.write(_END)
 
 
 def lines(rows: pa.Table) -> bytes:
@@ -31,14 +39,17 @@ def lines(rows: pa.Table) -> bytes:
 def array(rows: pa.Table) -> bytes:
     """The same objects in one JSON array."""
     # Inside a string a line feed is written as an escape: one that stands bare can only end an object.
-    return b"[" + lines(rows).removesuffix(b"\n").replace(b"\n", b",") + b"]"
+    return b"[" + lines(rows).removesuffix(_END).replace(_END, b",") + b"]"
 
 
-def _plain(column: pa.Array[Any]) -> pa.Array[Any]:
-    """Times as text: Arrow writes it five times as fast as Python, and keeps nanoseconds."""
-    if not pa.types.is_timestamp(column.type):
-        return column
-    if column.type.tz is None:
-        return pc.strftime(column, format="%Y-%m-%dT%H:%M:%S")
-    utc: pa.Array[Any] = column.cast(pa.timestamp(column.type.unit, "UTC"))
-    return pc.strftime(utc, format="%Y-%m-%dT%H:%M:%SZ")
+def _check_days(column: pa.Array[Any]) -> None:
+    kind = column.type
+    if pa.types.is_struct(kind):
+        for index in range(kind.num_fields):
+            _check_days(pc.struct_field(column, index))
+    elif pa.types.is_list(kind) or pa.types.is_large_list(kind):
+        _check_days(column.flatten())
+    elif pa.types.is_date(kind):
+        edges = pc.min_max(column.cast(pa.date32()).cast(pa.int32())).as_py()
+        if edges["min"] is not None and not _FIRST_DAY <= edges["min"] <= edges["max"] <= _LAST_DAY:
+            raise OverflowError("a date beyond the calendar can't be written as text")

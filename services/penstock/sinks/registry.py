@@ -188,7 +188,7 @@ def _kafka(sink: sinks.Sink, around: _Surroundings) -> port.SinkWriter:
     )
     told = writer.Settings(
         at=at,
-        format=_record_format(sink, settings.format, around.secrets),
+        format=_record_format(sink, settings.format, around),
         layout=rows.Layout(headers=[header.name for header in settings.headers]),
         codec=compress.Codec(settings.compression),
         batch_bytes=settings.batch_bytes,
@@ -199,7 +199,7 @@ def _kafka(sink: sinks.Sink, around: _Surroundings) -> port.SinkWriter:
     return writer.KafkaWriter(told, failpoint=failpoints.within("kafka", around.failpoint))
 
 
-def _record_format(sink: sinks.Sink, told: stores.KafkaSinkFormat, secrets: Secrets) -> kafka_rows.Format:
+def _record_format(sink: sinks.Sink, told: stores.KafkaSinkFormat, around: _Surroundings) -> kafka_rows.Format:
     from penstock.sinks.kafka import registry, rows
 
     if told.type == "Json":
@@ -212,8 +212,9 @@ def _record_format(sink: sinks.Sink, told: stores.KafkaSinkFormat, secrets: Secr
     return rows.Avro(
         registry.Registry(
             url=told.registry.url,
-            user=functools.partial(secrets, basic.name, "username") if basic else None,
-            password=functools.partial(secrets, basic.name, "password") if basic else None,
+            user=functools.partial(around.secrets, basic.name, "username") if basic else None,
+            password=functools.partial(around.secrets, basic.name, "password") if basic else None,
+            tls=_tls("kafka.format.registry.tls", told.registry.tls, around),
         )
     )
 

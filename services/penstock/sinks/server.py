@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import pathlib
+from collections.abc import Sequence
 from concurrent import futures
 
 import grpc
@@ -45,13 +46,22 @@ class SinkServer:
     """
 
     def __init__(
-        self, writer: port.SinkWriter, *, sink_type: str, address: str, max_write_bytes: int = 256 * 1024 * 1024
+        self,
+        writer: port.SinkWriter,
+        *,
+        sink_type: str,
+        address: str,
+        max_write_bytes: int = 256 * 1024 * 1024,
+        interceptors: Sequence[grpc.aio.ServerInterceptor] = (),
+        credentials: grpc.ServerCredentials | None = None,
     ) -> None:
+        """`interceptors` say who may call; without `credentials` it speaks plain text."""
         self._address = address
         self._decoder = futures.ThreadPoolExecutor(1, thread_name_prefix="sink-decode")
         self._service = service.SinkService(writer, sink_type=sink_type, decoder=self._decoder, max_write_bytes=max_write_bytes)
         self._health = health.aio.HealthServicer()
-        self._server = grpc.aio.server(options=_OPTIONS)
+        self._server = grpc.aio.server(options=_OPTIONS, interceptors=list(interceptors))
+        self._credentials = credentials
 
     @property
     def address(self) -> str:
@@ -80,7 +90,10 @@ class SinkServer:
         if local and len(os.fsencode(path)) > _SOCKET_PATH_BYTES:
             raise OSError(f"{path}: a socket's path has at most {_SOCKET_PATH_BYTES} bytes; use a shorter directory")
         try:
-            bound = self._server.add_insecure_port(self._address)
+            if self._credentials is None:
+                bound = self._server.add_insecure_port(self._address)
+            else:
+                bound = self._server.add_secure_port(self._address, self._credentials)
         except RuntimeError as error:
             raise OSError(f"can't listen at {self._address}: {error}") from error
         if local:

@@ -57,9 +57,16 @@ LANE_REPLAYS = _counter(
 )
 LANE_LAG_EVENTS = _gauge("lane_lag_events", "Events in the log that this lane has not finished.", _LANE)
 LANE_LAG_SECONDS = _gauge("lane_lag_seconds", "Age of the oldest block this lane has not finished.", _LANE)
+LANE_RETENTION_USED = _gauge(
+    "lane_retention_used_ratio",
+    "Of a source in Kafka: the share of what its topics keep, by age and size, that the oldest unread record has used up.",
+    _LANE,
+)
 LANE_UNEXPLAINED = _gauge("lane_unexplained", "What the ledger cannot account for; anything but 0 is a fault.", _LANE)
 LANE_STAGE_SECONDS = _counter(
-    "lane_stage_seconds", "CPU seconds by stage (decode, deduplicate, transform, form, encode).", (*_LANE, "stage")
+    "lane_stage_seconds",
+    "CPU seconds by stage (decode, deduplicate, state, explode, transform, form, encode).",
+    (*_LANE, "stage"),
 )
 DEAD_LETTERS = _counter("dead_letters", "Dead letters written, by category.", (*_LANE, "category"))
 DEAD_LETTERS_OUTSTANDING = _gauge("dead_letters_outstanding", "Dead letters that wait, by category.", (*_LANE, "category"))
@@ -68,6 +75,19 @@ SUSPECTS = _counter("suspects", "Blocks tried in a child process after a crash l
 DROPPED_EVENTS = _counter("dropped_events", "Events that a removed sink had not read when its lane was dropped.", _LANE)
 CIRCUIT_STATE = _gauge("circuit_state", "0 closed, 1 half-open, 2 open.", _LANE)
 RETRIES = _counter("retries", "Writes tried again, by result class.", (*_LANE, "result_class"))
+RETRY_BUDGET_SECONDS = _counter("retry_budget_seconds", "Seconds that retries waited for the lane's budget.", _LANE)
+HEDGES = _counter(
+    "hedges",
+    "Slow writes sent a second time (won, lost: whether it answered first), or not (by why).",
+    (*_LANE, "outcome"),
+)
+PRESSURE = _gauge("pressure", "Steps the store's pressure has moved batches towards fewer and larger ones; 0 none.", _LANE)
+ENDPOINTS = _gauge("endpoints", "Endpoints of the sink (known, well).", (*_LANE, "state"))
+
+# Source
+SOURCE_READ_SECONDS = _counter("source_read_seconds", "CPU seconds of taking apart what the source's brokers answered.", ())
+SOURCE_RECORDS = _counter("source_records", "Records read from the source's topics, once for each lane that reads them.", ())
+SOURCE_BYTES = _counter("source_bytes", "Bytes of what the source's brokers answered, as sent.", ())
 
 # Deduplication
 DEDUP_IDS = _gauge("dedup_ids", "Keys remembered.", _LANE)

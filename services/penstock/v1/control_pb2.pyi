@@ -37,6 +37,26 @@ Global___StatusRequest: _TypeAlias = StatusRequest  # noqa: Y015
 class StatusResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
+    @_typing.final
+    class StageSecondsEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.float
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.float = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
     NAMESPACE_FIELD_NUMBER: _builtins.int
     PIPELINE_FIELD_NUMBER: _builtins.int
     LIFECYCLE_FIELD_NUMBER: _builtins.int
@@ -47,6 +67,8 @@ class StatusResponse(_message.Message):
     UPTIME_SECONDS_FIELD_NUMBER: _builtins.int
     CPU_SECONDS_FIELD_NUMBER: _builtins.int
     RETIRED_FIELD_NUMBER: _builtins.int
+    MESSAGE_FIELD_NUMBER: _builtins.int
+    STAGE_SECONDS_FIELD_NUMBER: _builtins.int
     namespace: _builtins.str
     pipeline: _builtins.str
     lifecycle: _builtins.str
@@ -54,12 +76,20 @@ class StatusResponse(_message.Message):
     log_bytes: _builtins.int
     uptime_seconds: _builtins.float
     cpu_seconds: _builtins.float
+    message: _builtins.str
+    """What the process waits for, or why it is not ready; empty when it is."""
     @_builtins.property
     def ingest(self) -> Global___IngestStatus: ...
     @_builtins.property
     def lanes(self) -> _containers.RepeatedCompositeFieldContainer[Global___LaneStatus]: ...
     @_builtins.property
     def retired(self) -> _containers.RepeatedCompositeFieldContainer[Global___RetiredLane]: ...
+    @_builtins.property
+    def stage_seconds(self) -> _containers.ScalarMap[_builtins.str, _builtins.float]:
+        """Of all lanes and sinks of the process, by stage: read, decode, deduplicate, state, explode, transform, form (CPU), encode,
+        produce (elapsed).
+        """
+
     def __init__(
         self,
         *,
@@ -73,10 +103,12 @@ class StatusResponse(_message.Message):
         uptime_seconds: _builtins.float = ...,
         cpu_seconds: _builtins.float = ...,
         retired: _abc.Iterable[Global___RetiredLane] | None = ...,
+        message: _builtins.str = ...,
+        stage_seconds: _abc.Mapping[_builtins.str, _builtins.float] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["ingest", b"ingest"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cpu_seconds", b"cpu_seconds", "ingest", b"ingest", "lanes", b"lanes", "lifecycle", b"lifecycle", "log_bytes", b"log_bytes", "log_id", b"log_id", "namespace", b"namespace", "pipeline", b"pipeline", "retired", b"retired", "uptime_seconds", b"uptime_seconds"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cpu_seconds", b"cpu_seconds", "ingest", b"ingest", "lanes", b"lanes", "lifecycle", b"lifecycle", "log_bytes", b"log_bytes", "log_id", b"log_id", "message", b"message", "namespace", b"namespace", "pipeline", b"pipeline", "retired", b"retired", "stage_seconds", b"stage_seconds", "uptime_seconds", b"uptime_seconds"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -179,6 +211,10 @@ class LaneStatus(_message.Message):
     DEAD_LETTERS_WRITTEN_FIELD_NUMBER: _builtins.int
     REPLAYS_FIELD_NUMBER: _builtins.int
     DEAD_LETTERS_FIELD_NUMBER: _builtins.int
+    ENDPOINTS_FIELD_NUMBER: _builtins.int
+    HEDGES_FIELD_NUMBER: _builtins.int
+    PRESSURE_FIELD_NUMBER: _builtins.int
+    PARTITIONS_FIELD_NUMBER: _builtins.int
     sink: _builtins.str
     state: _builtins.str
     """Starting, Running, Paused, Halted (a condition needs a person), Draining, Drained."""
@@ -186,6 +222,8 @@ class LaneStatus(_message.Message):
     circuit: _builtins.str
     dead_letters_written: _builtins.int
     """Events and rows that the ledger knows to be dead-lettered."""
+    pressure: _builtins.int
+    """How far the store's wish for less has moved batches towards fewer and larger ones; 0 not at all."""
     @_builtins.property
     def delivery(self) -> Global___Delivery: ...
     @_builtins.property
@@ -200,6 +238,14 @@ class LaneStatus(_message.Message):
     def replays(self) -> Global___Replays: ...
     @_builtins.property
     def dead_letters(self) -> Global___DeadLetters: ...
+    @_builtins.property
+    def endpoints(self) -> Global___Endpoints: ...
+    @_builtins.property
+    def hedges(self) -> Global___Hedges: ...
+    @_builtins.property
+    def partitions(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """Those of the log that are this process's."""
+
     def __init__(
         self,
         *,
@@ -215,14 +261,69 @@ class LaneStatus(_message.Message):
         dead_letters_written: _builtins.int = ...,
         replays: Global___Replays | None = ...,
         dead_letters: Global___DeadLetters | None = ...,
+        endpoints: Global___Endpoints | None = ...,
+        hedges: Global___Hedges | None = ...,
+        pressure: _builtins.int = ...,
+        partitions: _abc.Iterable[_builtins.int] | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["batching", b"batching", "dead_letters", b"dead_letters", "delivery", b"delivery", "lag", b"lag", "ledger", b"ledger", "replays", b"replays"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["batching", b"batching", "dead_letters", b"dead_letters", "delivery", b"delivery", "endpoints", b"endpoints", "hedges", b"hedges", "lag", b"lag", "ledger", b"ledger", "replays", b"replays"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["batching", b"batching", "circuit", b"circuit", "dead_letters", b"dead_letters", "dead_letters_written", b"dead_letters_written", "delivery", b"delivery", "flushes", b"flushes", "lag", b"lag", "ledger", b"ledger", "message", b"message", "replays", b"replays", "sink", b"sink", "state", b"state"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["batching", b"batching", "circuit", b"circuit", "dead_letters", b"dead_letters", "dead_letters_written", b"dead_letters_written", "delivery", b"delivery", "endpoints", b"endpoints", "flushes", b"flushes", "hedges", b"hedges", "lag", b"lag", "ledger", b"ledger", "message", b"message", "partitions", b"partitions", "pressure", b"pressure", "replays", b"replays", "sink", b"sink", "state", b"state"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___LaneStatus: _TypeAlias = LaneStatus  # noqa: Y015
+
+@_typing.final
+class Endpoints(_message.Message):
+    """Where the lane writes to, and how many of them did not fail last."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    KNOWN_FIELD_NUMBER: _builtins.int
+    WELL_FIELD_NUMBER: _builtins.int
+    known: _builtins.int
+    well: _builtins.int
+    def __init__(
+        self,
+        *,
+        known: _builtins.int = ...,
+        well: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["known", b"known", "well", b"well"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Endpoints: _TypeAlias = Endpoints  # noqa: Y015
+
+@_typing.final
+class Hedges(_message.Message):
+    """Slow writes that were sent a second time, those whose second answered first, and those that were not sent again."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SENT_FIELD_NUMBER: _builtins.int
+    WON_FIELD_NUMBER: _builtins.int
+    WITHHELD_FIELD_NUMBER: _builtins.int
+    sent: _builtins.int
+    won: _builtins.int
+    withheld: _builtins.int
+    def __init__(
+        self,
+        *,
+        sent: _builtins.int = ...,
+        won: _builtins.int = ...,
+        withheld: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["sent", b"sent", "withheld", b"withheld", "won", b"won"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Hedges: _TypeAlias = Hedges  # noqa: Y015
 
 @_typing.final
 class DeadLetters(_message.Message):
@@ -343,17 +444,21 @@ class Lag(_message.Message):
 
     EVENTS_FIELD_NUMBER: _builtins.int
     OLDEST_UNREAD_SECONDS_FIELD_NUMBER: _builtins.int
+    RETENTION_USED_FIELD_NUMBER: _builtins.int
     events: _builtins.int
     oldest_unread_seconds: _builtins.float
+    retention_used: _builtins.float
+    """Of a source in Kafka: the share of what its topics keep that the oldest unread record has used up; at 1 it may be deleted."""
     def __init__(
         self,
         *,
         events: _builtins.int = ...,
         oldest_unread_seconds: _builtins.float = ...,
+        retention_used: _builtins.float = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["events", b"events", "oldest_unread_seconds", b"oldest_unread_seconds"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["events", b"events", "oldest_unread_seconds", b"oldest_unread_seconds", "retention_used", b"retention_used"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -520,18 +625,24 @@ class ApplyRequest(_message.Message):
 
     SINK_FIELD_NUMBER: _builtins.int
     MODEL_FIELD_NUMBER: _builtins.int
+    CIRCUIT_FIELD_NUMBER: _builtins.int
     sink: _builtins.str
+    circuit: _builtins.str
+    """Auto, ForcedOpen, MetricsOnly, Disabled. Empty: as it is."""
     @_builtins.property
-    def model(self) -> Global___WriteModel: ...
+    def model(self) -> Global___WriteModel:
+        """Absent: as it is."""
+
     def __init__(
         self,
         *,
         sink: _builtins.str = ...,
         model: Global___WriteModel | None = ...,
+        circuit: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["model", b"model"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["model", b"model", "sink", b"sink"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["circuit", b"circuit", "model", b"model", "sink", b"sink"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -559,9 +670,9 @@ class SetLifecycleRequest(_message.Message):
     SINK_FIELD_NUMBER: _builtins.int
     LIFECYCLE_FIELD_NUMBER: _builtins.int
     sink: _builtins.str
-    """Empty: the whole pipeline."""
+    """Empty: everything in this process."""
     lifecycle: _builtins.str
-    """Running, Paused, Draining, Stopped."""
+    """Running, Paused, Draining."""
     def __init__(
         self,
         *,
@@ -649,9 +760,12 @@ class LetterSelection(_message.Message):
     FINGERPRINTS_FIELD_NUMBER: _builtins.int
     SINCE_MICROSECONDS_FIELD_NUMBER: _builtins.int
     UNTIL_MICROSECONDS_FIELD_NUMBER: _builtins.int
+    KAFKA_TOPIC_FIELD_NUMBER: _builtins.int
     since_microseconds: _builtins.int
     """Since the epoch; `until` is exclusive."""
     until_microseconds: _builtins.int
+    kafka_topic: _builtins.str
+    """Letters that stand in a topic of others, as JSON of a DeadLetterReplay's spec.source.kafkaTopic; empty: the pipeline's own."""
     @_builtins.property
     def categories(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
     @_builtins.property
@@ -671,10 +785,11 @@ class LetterSelection(_message.Message):
         fingerprints: _abc.Iterable[_builtins.str] | None = ...,
         since_microseconds: _builtins.int = ...,
         until_microseconds: _builtins.int | None = ...,
+        kafka_topic: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_until_microseconds", b"_until_microseconds", "until_microseconds", b"until_microseconds"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_until_microseconds", b"_until_microseconds", "categories", b"categories", "expressions", b"expressions", "fingerprints", b"fingerprints", "since_microseconds", b"since_microseconds", "sinks", b"sinks", "until_microseconds", b"until_microseconds"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_until_microseconds", b"_until_microseconds", "categories", b"categories", "expressions", b"expressions", "fingerprints", b"fingerprints", "kafka_topic", b"kafka_topic", "since_microseconds", b"since_microseconds", "sinks", b"sinks", "until_microseconds", b"until_microseconds"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__until_microseconds: _TypeAlias = _typing.Literal["until_microseconds"]  # noqa: Y015
     _WhichOneofArgType__until_microseconds: _TypeAlias = _typing.Literal["_until_microseconds", b"_until_microseconds"]  # noqa: Y015
@@ -740,6 +855,7 @@ class ReplayProgress(_message.Message):
     RECOVERED_FIELD_NUMBER: _builtins.int
     FINISHED_FIELD_NUMBER: _builtins.int
     SUSPENDED_FIELD_NUMBER: _builtins.int
+    UNREADABLE_FIELD_NUMBER: _builtins.int
     selected: _builtins.int
     published: _builtins.int
     landed: _builtins.int
@@ -755,6 +871,8 @@ class ReplayProgress(_message.Message):
     finished: _builtins.bool
     suspended: _builtins.str
     """Why the job stopped before everything was published; empty if it did not."""
+    unreadable: _builtins.int
+    """Records of the topic that are no letters."""
     def __init__(
         self,
         *,
@@ -769,10 +887,11 @@ class ReplayProgress(_message.Message):
         recovered: _builtins.int = ...,
         finished: _builtins.bool = ...,
         suspended: _builtins.str = ...,
+        unreadable: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["failed_again", b"failed_again", "finished", b"finished", "homeless", b"homeless", "landed", b"landed", "published", b"published", "quarantined", b"quarantined", "recovered", b"recovered", "replaying", b"replaying", "selected", b"selected", "suspended", b"suspended", "unsettled", b"unsettled"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["failed_again", b"failed_again", "finished", b"finished", "homeless", b"homeless", "landed", b"landed", "published", b"published", "quarantined", b"quarantined", "recovered", b"recovered", "replaying", b"replaying", "selected", b"selected", "suspended", b"suspended", "unreadable", b"unreadable", "unsettled", b"unsettled"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

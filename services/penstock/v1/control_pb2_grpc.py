@@ -86,7 +86,7 @@ class ControlServicer:
         raise NotImplementedError('Method not implemented!')
 
     def Apply(self, request, context):
-        """The tuner's model for one lane; it stays in force until the next one.
+        """The tuner's model for one lane, and the mode of its circuit breaker; both stay in force until the next ones.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

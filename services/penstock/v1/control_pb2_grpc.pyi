@@ -33,7 +33,7 @@ class ControlStub:
     def __new__(cls, channel: _aio.Channel) -> ControlAsyncStub: ...
     Status: _grpc.UnaryUnaryMultiCallable[_control_pb2.StatusRequest, _control_pb2.StatusResponse]
     Apply: _grpc.UnaryUnaryMultiCallable[_control_pb2.ApplyRequest, _control_pb2.ApplyResponse]
-    """The tuner's model for one lane; it stays in force until the next one."""
+    """The tuner's model for one lane, and the mode of its circuit breaker; both stay in force until the next ones."""
     SetLifecycle: _grpc.UnaryUnaryMultiCallable[_control_pb2.SetLifecycleRequest, _control_pb2.SetLifecycleResponse]
     Query: _grpc.UnaryStreamMultiCallable[_control_pb2.QueryRequest, _control_pb2.QueryResponse]
     """SQL over a landed table of a one-machine sink; the reply is one Arrow IPC stream in chunks."""
@@ -51,7 +51,7 @@ class ControlAsyncStub(ControlStub):
     def __init__(self, channel: _aio.Channel) -> None: ...
     Status: _aio.UnaryUnaryMultiCallable[_control_pb2.StatusRequest, _control_pb2.StatusResponse]  # type: ignore[assignment]
     Apply: _aio.UnaryUnaryMultiCallable[_control_pb2.ApplyRequest, _control_pb2.ApplyResponse]  # type: ignore[assignment]
-    """The tuner's model for one lane; it stays in force until the next one."""
+    """The tuner's model for one lane, and the mode of its circuit breaker; both stay in force until the next ones."""
     SetLifecycle: _aio.UnaryUnaryMultiCallable[_control_pb2.SetLifecycleRequest, _control_pb2.SetLifecycleResponse]  # type: ignore[assignment]
     Query: _aio.UnaryStreamMultiCallable[_control_pb2.QueryRequest, _control_pb2.QueryResponse]  # type: ignore[assignment]
     """SQL over a landed table of a one-machine sink; the reply is one Arrow IPC stream in chunks."""
@@ -78,7 +78,7 @@ class ControlServicer(metaclass=_abc_1.ABCMeta):
         request: _control_pb2.ApplyRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_control_pb2.ApplyResponse, _abc.Awaitable[_control_pb2.ApplyResponse]]:
-        """The tuner's model for one lane; it stays in force until the next one."""
+        """The tuner's model for one lane, and the mode of its circuit breaker; both stay in force until the next ones."""
 
     @_abc_1.abstractmethod
     def SetLifecycle(

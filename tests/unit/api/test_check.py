@@ -54,6 +54,7 @@ def _fields(*fields: dict[str, Any]) -> dict[str, Any]:
 _CLICKHOUSE = {"url": "http://c:8123", "database": "d", "table": "t"}
 _POSTGRES = {"host": "h", "database": "d", "table": "t"}
 _FILES = {"url": "file:///x"}
+_HEDGED = {"mode": "Idempotent"}
 _KAFKA_SINK = {**_KAFKA, "topic": "t"}
 _SOURCE = {**_KAFKA, "topics": ["t"]}
 _DUCKDB = examples.DUCKDB
@@ -85,6 +86,11 @@ def _static(limits: dict[str, int] | None = None, **static: int) -> dict[str, An
 
 def _postgres(**changes: Any) -> dict[str, Any]:
     return {"sinks": _store("Postgres", "postgres", **_POSTGRES, **changes)}
+
+
+def _hedged_rows(ordering: str | None = None, **changes: Any) -> dict[str, Any]:
+    sink = {**_postgres(**changes)["sinks"][0], "hedging": _HEDGED}
+    return {"sinks": [sink if ordering is None else {**sink, "ordering": ordering}]}
 
 
 def _files(*partition: dict[str, str], **changes: Any) -> dict[str, Any]:
@@ -198,7 +204,12 @@ _BROKEN: list[tuple[str, dict[str, Any]]] = [
     ("spec.sinks[0].files.authentication.secretRef", _files(authentication={"type": "AccessKey"})),
     ("spec.sinks[0].http.headers[0]", {"sinks": _store("HTTP", "http", url="http://h", headers=[{"name": "A"}])}),
     ("spec.sinks[0].hedging.mode", _topic_sink(hedging={"mode": "Idempotent"})),
-    ("spec.sinks[0].hedging.mode", _sink(ordering="PerPartition", hedging={"mode": "Idempotent"})),
+    ("spec.sinks[0].hedging.mode", _topic_sink(ordering="None", hedging=_HEDGED)),
+    ("spec.sinks[0].hedging.mode", _sink(hedging=_HEDGED)),
+    ("spec.sinks[0].hedging.mode", {"sinks": [{**_store("Files", "files", **_FILES)[0], "hedging": _HEDGED}]}),
+    ("spec.sinks[0].hedging.mode", {"sinks": [{**_store("HTTP", "http", url="http://h")[0], "hedging": _HEDGED}]}),
+    ("spec.sinks[0].hedging.mode", _hedged_rows(ordering="PerPartition")),
+    ("spec.sinks[0].hedging.mode", _hedged_rows(write="Upsert", key=["id"])),
     ("spec.sinks", _files({"name": "nope"})),
     ("spec.sinks", {**_files({"name": "id", "value": "1"}), "transform": {"select": [{"name": "id"}]}}),
 ]
@@ -227,7 +238,9 @@ def test_a_broken_rule_is_told_at_its_field_and_nothing_else_is(field: str, chan
         _static(limits={"lingerMilliseconds": 9000}, lingerMilliseconds=9000),
         _sink(renamedFrom="old"),
         _files({"name": "id"}, {"name": "d", "value": "1"}),
-        _topic_sink(ordering="None", hedging={"mode": "Idempotent"}),
+        {"sinks": [{**_store("ClickHouse", "clickHouse", **_CLICKHOUSE)[0], "hedging": _HEDGED}]},
+        _hedged_rows(),
+        _hedged_rows(write="Upsert", key=["id"], ordering="None"),
         _postgres(write="Upsert", key=["id"], versionColumn="v"),
     ],
     ids=str,

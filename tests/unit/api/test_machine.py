@@ -38,10 +38,16 @@ def test_what_changes_where_data_goes_is_refused_with_the_flag_that_helps() -> N
     assert "--sink lake=duckdb:" in problems[0].remedy
 
 
-def test_a_kafka_source_can_not_be_replaced() -> None:
-    """Catches a run that waits for events from a topic nobody reads."""
+def test_what_a_kafka_source_needs_beside_it_is_on_the_same_brokers_unless_said() -> None:
+    """Catches several processes that each keep dead letters of their own, and one machine that needs a log in Kafka."""
     source = {"type": "Kafka", "kafka": {"bootstrapServers": ["k:1"], "topics": ["t"]}}
-    assert [problem.field for problem in machine.one_machine_problems(examples.made(source=source))] == ["spec.source.type"]
+    described = examples.made(source=source)
+    assert machine.one_machine_problems(described) == []
+    spread = machine.for_processes(described)
+    assert machine.process_problems(spread) == []
+    assert spread.spec.log.kafka.bootstrap_servers == ("k:1",)
+    elsewhere = examples.made(source=source, log={"type": "Kafka", "kafka": {"bootstrapServers": ["l:1"]}})
+    assert machine.for_processes(elsewhere) is elsewhere
 
 
 @pytest.mark.parametrize("log", [None, {"type": "Embedded"}, {"retention": {"hours": 1}}])
@@ -139,3 +145,9 @@ def test_fields_that_only_a_cluster_can_honour_are_named() -> None:
         "spec.sinks[0].replicas",
     ]
     assert machine.ignored_fields(examples.made()) == []
+
+
+def test_hedging_between_sink_processes_is_named_where_there_is_one_process() -> None:
+    """Catches a second write that somebody relies on and that nobody sends."""
+    sink = {"name": "w", "type": "Custom", "custom": {"serviceRef": {"name": "w", "port": 1}}, "hedging": {"mode": "Idempotent"}}
+    assert machine.ignored_fields(examples.made(sinks=[sink])) == ["spec.sinks[0].hedging"]

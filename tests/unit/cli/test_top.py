@@ -88,6 +88,23 @@ def test_what_must_never_happen_is_said_first(ledger: dict[str, int], said: str)
     assert shown(status(**ledger)).splitlines()[0].strip() == said
 
 
+def test_endpoints_second_writes_and_pressure_are_told_where_there_are_some() -> None:
+    """Catches a dead replica that nobody sees because the circuit is closed; and words about what a lane does not have."""
+    plain = status()
+    plain.lanes[0].endpoints.CopyFrom(control_pb2.Endpoints(known=1, well=1))
+    assert not any(word in shown(plain) for word in ("endpoints", "hedged", "asks for less"))
+    told = status()
+    told.lanes[0].MergeFrom(
+        control_pb2.LaneStatus(
+            endpoints=control_pb2.Endpoints(known=3, well=2),
+            hedges=control_pb2.Hedges(sent=12, won=9, withheld=4),
+            pressure=2,
+        )
+    )
+    line = "Closed · 2 of 3 endpoints well · hedged 12, 9 won, 4 withheld · store asks for less (step 2)"
+    assert line in shown(told)
+
+
 def test_a_halted_lane_says_why() -> None:
     """Catches a lane that stands still behind a healthy picture."""
     halted = status()

@@ -46,7 +46,7 @@ def test_a_secret_that_is_missing_or_no_certificate_is_named() -> None:
         _settings(authentication=login)
     assert 'no secret "clicks"' in missing.value.failure.message
     authority = {"caSecretRef": {"name": "ca", "key": "ca.crt"}}
-    with pytest.raises(secret_port.SecretError, match="not certificates"):
+    with pytest.raises(secret_port.SecretError, match=r"spec.log.kafka.tls: a PEM text can.t be used"):
         _settings({"PENSTOCK_SECRET_CA_CA_CRT": "nonsense"}, tls=authority)
 
 

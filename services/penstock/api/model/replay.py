@@ -22,9 +22,16 @@ class KafkaTopic(base.Model):
     """Dead letters that another tool left in a topic."""
 
     topic: base.Topic
-    """The topic."""
-    dialect: Literal["Penstock", "Connect", "Kafka", "Spring"] = "Penstock"
-    """Whose headers the dead letters carry."""
+    """The topic. It is only read."""
+    dialect: Literal["Penstock", "Connect", "Kafka", "Spring"] | None = None
+    """Whose headers the dead letters carry. Omitted: each record says so itself. Needed for a Connect that writes no headers."""
+    bootstrap_servers: base.BootstrapServers | None = None
+    """Brokers to ask first, each host:port. Omitted: the cluster of the pipeline's log, with its credentials, or else of its
+    source."""
+    authentication: base.KafkaAuthentication = base.KafkaAuthentication()
+    """Credentials for these brokers."""
+    tls: base.ClientTls | None = None
+    """Set to speak TLS with these brokers. Omitted: plain text."""
 
 
 class ReplaySource(base.Model):
@@ -42,7 +49,8 @@ class Select(base.Model):
     categories: Annotated[tuple[Category, ...], pydantic.Field(max_length=6)] = ()
     """Kinds of failure. Empty: all."""
     sinks: Annotated[tuple[Annotated[str, base.text(40, base.DNS_LABEL)], ...], pydantic.Field(max_length=16)] = ()
-    """Sinks whose lane made the letter. Empty: all."""
+    """Sinks whose lane made the letter. Empty: all. Letters of a KafkaTopic go to the one sink that is named here; where the
+    pipeline has one sink only, it need not be."""
     fingerprints: Annotated[tuple[Annotated[str, base.text(64, base.FINGERPRINT)], ...], pydantic.Field(max_length=64)] = ()
     """Errors by fingerprint. Empty: all."""
     failed_after_time: pydantic.AwareDatetime | None = None

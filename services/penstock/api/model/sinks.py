@@ -37,20 +37,20 @@ class CircuitBreaker(base.Model):
     window_seconds: Annotated[int, base.whole(1, 3600)] = 10
     """The window."""
     open_seconds: Annotated[int, base.whole(1, 3600)] = 30
-    """How long it stays open before the store is tried."""
+    """The longest it stays open before the store is tried again; the first waits are shorter: 2 s, 4 s, and so on."""
     half_open_batches: Annotated[int, base.whole(1, 100)] = 3
     """Batches that must land before it closes."""
 
 
 class Hedging(base.Model):
-    """Sending a slow write a second time, to another pod, and taking the first answer."""
+    """Sending a slow write a second time, to another endpoint of the sink, and taking the first answer."""
 
     mode: Literal["Disabled", "Idempotent"] = "Disabled"
-    """Idempotent: only where a second write can't land twice."""
+    """Idempotent: only where the sink says that a write which comes twice lands once, and order is not kept."""
     after_percentile: Annotated[int, base.whole(50, 99)] = 95
-    """A write is slow when it takes longer than this share of 100 writes."""
+    """A write is slow when it takes longer than so many of 100 writes of its size, and twice as long as half of them."""
     budget_percent: Annotated[int, base.whole(1, 50)] = 5
-    """Second writes of 100, at most."""
+    """Second writes, at most so many to 100 first ones."""
 
 
 class Sink(base.Model):

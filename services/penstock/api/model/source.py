@@ -59,6 +59,8 @@ class Registry(base.Model):
     """Address of the registry."""
     authentication: base.BasicAuthentication = base.BasicAuthentication()
     """Credentials for the registry."""
+    tls: base.ClientTls | None = None
+    """What is trusted and shown at an https address. Omitted: the system's authorities, and no certificate."""
 
 
 class RecordFormat(base.Model):
@@ -78,7 +80,7 @@ class KafkaSource(base.Model):
     topics: Annotated[tuple[base.Topic, ...], pydantic.Field(min_length=1, max_length=64)]
     """Topics to read. Can't change while events are unread."""
     group_prefix: Annotated[str, base.text(100, base.TOPIC)] | None = None
-    """Consumer groups are named prefix.sink. Omitted: penstock.namespace.name."""
+    """Consumer groups are named prefix.namespace/name/sink.events. Omitted: penstock.namespace.name."""
     start_from: base.StartFrom = base.StartFrom()
     """Where reading starts the first time."""
     isolation: Literal["ReadCommitted", "ReadUncommitted"] = "ReadCommitted"

@@ -8,7 +8,7 @@ import contextlib
 import dataclasses
 import secrets
 import time
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Protocol
 
 import structlog
@@ -37,6 +37,8 @@ class Failed:
     code: str
     message: str
     expression: str = ""
+    original: originals.Original | None = None
+    """Where it is at hand already; else it is read again from the log."""
 
 
 class Letters(Protocol):
@@ -73,19 +75,24 @@ class LetterWriter:
             await self.append(partition, found)
             self._told(found)
 
-    async def _letters(self, partition: int, offset: int, units: Iterable[Failed]) -> list[deadletters.DeadLetter]:
+    async def _letters(self, partition: int, offset: int, units: Sequence[Failed]) -> list[deadletters.DeadLetter]:
+        at_hand = [unit.original for unit in units if unit.original is not None]
+        if len(at_hand) == len(units):
+            return [
+                self._letter(partition, original.received_at_microseconds, original, unit)
+                for unit, original in zip(units, at_hand, strict=True)
+            ]
         found = await self._log.read(port.EVENTS, partition, offset, max_bytes=_READ_BYTES)
         if not found or found[0].offset != offset:
             raise port.OffsetOutOfRangeError(f"block {partition}/{offset} is gone while one of its events is dead-lettered")
         record = found[0]
-        found_originals = await asyncio.to_thread(originals.Originals, record.value, record.headers)
-        return [self._letter(partition, record, found_originals, unit) for unit in units]
+        source = await asyncio.to_thread(originals.of, record, self._settings.record_format)
+        return [self._letter(partition, record.append_time_microseconds, source.event(unit.place), unit) for unit in units]
 
-    def _letter(self, partition: int, record: port.Record, source: originals.Originals, unit: Failed) -> deadletters.DeadLetter:
+    def _letter(self, partition: int, appended: int, event: originals.Original, unit: Failed) -> deadletters.DeadLetter:
         told = self._settings
         address = addresses.Address(self._log.log_id, partition, unit.place)
         items = () if unit.item is None else (unit.item,)
-        event = source.event(unit.place.ordinal)
         return deadletters.DeadLetter(
             id=deadletters.letter_id(address, told.lane, items),
             lane=told.lane,
@@ -107,13 +114,14 @@ class LetterWriter:
             original=event.document,
             original_format=event.format,
             received_at_microseconds=event.received_at_microseconds,
-            append_time_microseconds=record.append_time_microseconds,
+            append_time_microseconds=appended,
             failed_at_microseconds=time.time_ns() // 1000,
             schema_fingerprint=self._fingerprint,
             revision=told.revision,
             traceparent="",
             attempt=1,
             state=self.seen.of(partition, unit.place),
+            record=event.record,
         )
 
     async def append(self, partition: int, letters: Sequence[deadletters.DeadLetter]) -> None:
@@ -135,7 +143,8 @@ class LetterWriter:
 
     def _record(self, sequence: int, letter: deadletters.DeadLetter) -> port.NewRecord:
         value, headers = dialects.encode(letter, self._settings.dead_letters)
-        return port.NewRecord(value=value, headers=headers, producer=self._producer, sequence=sequence)
+        key = letter.record.key if letter.record else None
+        return port.NewRecord(value=value, headers=headers, producer=self._producer, sequence=sequence, key=key)
 
     async def _append_patiently(self, partition: int, record: port.NewRecord) -> None:
         """Nothing may finish without its letter, and room comes back when lanes finish and the log is trimmed."""

@@ -37,7 +37,7 @@ class SeenState:
         known = [one for one in self._groups.get(group.partition, []) if one.last >= finished_below]
         values = self._told.values
         table = group.table.select([value.hidden for value in values]).rename_columns([value.name for value in values])
-        first, last = group.blocks[0].offset, group.blocks[-1].offset
+        first, last = group.blocks[0].offset, group.blocks[-1].end - 1
         self._groups[group.partition] = [*known, _Seen(first=first, last=last, events=group.events, table=table)]
 
     def forget(self, partition: int) -> None:

@@ -203,7 +203,12 @@ def without(group: prepare.Group, verdict: Verdict) -> tuple[prepare.Group, list
     kept = dataclasses.replace(
         group,
         blocks=[_convicted(block, group, verdict) for block in group.blocks],
-        events=dataclasses.replace(group.events, offsets=group.events.offsets[~guilty], ordinals=group.events.ordinals[~guilty]),
+        events=dataclasses.replace(
+            group.events,
+            offsets=group.events.offsets[~guilty],
+            ordinals=group.events.ordinals[~guilty],
+            blocks=None if group.events.blocks is None else group.events.blocks[~guilty],
+        ),
         table=group.table.filter(pa.array(~guilty)),
         lengths=group.lengths[~guilty],
         sizes=group.sizes[~guilty],
@@ -214,22 +219,22 @@ def without(group: prepare.Group, verdict: Verdict) -> tuple[prepare.Group, list
 
 def _convicted(block: prepare.BlockVerdict, group: prepare.Group, verdict: Verdict) -> prepare.BlockVerdict:
     mine = {
-        int(group.events.ordinals[at]): message
+        group.events.position(at): message
         for at, message in verdict.guilty.items()
-        if int(group.events.offsets[at]) == block.offset
+        if int(group.events.block_offsets[at]) == block.offset
     }
     return dataclasses.replace(block, killers=mine) if mine else block
 
 
 def letters_of(group: prepare.Group) -> list[letters.Failed]:
     """What is said of the guilty events of the group."""
-    return [letter(block.offset, ordinal, how) for block in group.blocks for ordinal, how in block.killers.items()]
+    return [letter(place, how) for block in group.blocks for place, how in block.killers.items()]
 
 
-def letter(offset: int, ordinal: int, how: str) -> letters.Failed:
+def letter(place: addresses.Position, how: str) -> letters.Failed:
     """What is said of a guilty event."""
     return letters.Failed(
-        place=addresses.Position(offset, ordinal),
+        place=place,
         item=None,
         category=deadletters.Category.TRANSFORM_FAILED,
         stage="transform",

@@ -24,7 +24,7 @@ class Hold:
         self.active = False
 
     async def until(
-        self, subscription: port.Subscription, free: Callable[[], bool], freed: Callable[[], Awaitable[None]]
+        self, subscription: port.Subscription, free: Callable[[], bool], freed: Callable[[], Awaitable[object]]
     ) -> None:
         """Return when `free`; `freed` waits for that. Raises what `poll` raises."""
         while not free():

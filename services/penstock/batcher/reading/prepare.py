@@ -16,8 +16,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from penstock.batcher import settings as lane_settings
+from penstock.batcher.reading import decoding
 from penstock.core import addresses, blocks, dedup, schema
 from penstock.core.batching import chunks
+from penstock.core.records import decode
 from penstock.core.state import letters as state_letters
 from penstock.core.state import spec as state_spec
 from penstock.core.state import table as state_table
@@ -40,17 +42,33 @@ class BlockVerdict:
     duplicates: int
     too_large: tuple[int, ...]
     """Ordinals of events that make more rows than any event may, or more bytes of rows."""
-    killers: Mapping[int, str] = dataclasses.field(default_factory=dict)
-    """Ordinals of events that have killed a process (batcher.guarding.suspects), and how."""
+    killers: Mapping[addresses.Position, str] = dataclasses.field(default_factory=dict)
+    """Events that have killed a process (batcher.guarding.suspects), and how."""
+    span: int = 1
+    places: Index | None = None
+    """Offsets of the events of a run by ordinal; None for a block, at whose offset all of them stand."""
+    tombstones: int = 0
+    unread: Sequence[decode.Unread] = ()
+    """Records of a run whose values can't be read. `events` counts these and the tombstones too."""
+
+    @property
+    def end(self) -> int:
+        """The offset behind it."""
+        return self.offset + self.span
 
     @property
     def refused(self) -> int:
         """Events that are dead-lettered whole."""
-        return len(self.too_large) + len(self.killers)
+        return len(self.too_large) + len(self.killers) + len(self.unread)
 
     @property
     def transformed(self) -> int:
-        return self.events - self.duplicates - self.refused
+        """Events that go on to the transform."""
+        return self.events - self.duplicates - self.refused - self.tombstones
+
+    def position(self, ordinal: int) -> addresses.Position:
+        """Of one of its events."""
+        return addresses.Position(self.offset, ordinal) if self.places is None else addresses.Position(int(self.places[ordinal]))
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,7 +100,7 @@ class Group:
     def stretch(self, start: int, stop: int) -> addresses.Range:
         """The part of the log that events [start, stop) answer for; together the runs cover the whole group."""
         first = self.blocks[0].offset
-        last = self.blocks[-1].offset + 1
+        last = self.blocks[-1].end
         begin = addresses.Position(first) if start == 0 else self.events.position(start)
         end = addresses.Position(last) if stop == len(self.lengths) else self.events.position(stop)
         return addresses.Range(self.log_id, self.partition, begin, end)
@@ -134,6 +152,7 @@ class _ReadBlock:
 
     verdict: BlockVerdict
     batch: pa.RecordBatch
+    offsets: Index
     ordinals: Index
     lengths: Index
     sizes: Index
@@ -149,12 +168,14 @@ class Preparer:
             memory_limit_bytes=settings.transform_memory_bytes,
             time_limit_seconds=settings.transform_seconds,
             made_limit_bytes=settings.row_bytes,
+            clock=time.thread_time,
         )
         self._arrow = _block_schema(settings.event_schema)
+        self._decoder = decoding.for_lane(settings)
         self._columns = self._needed()
         self._tables: dict[int, dedup.DedupTable] = {}
         self._states: dict[int, state_table.StateTable] = {}
-        self.stage_seconds = dict.fromkeys(("decode", "deduplicate", "state", "transform"), 0.0)
+        self.stage_seconds = dict.fromkeys(("decode", "deduplicate", "state", "explode", "transform"), 0.0)
 
     def _needed(self) -> tuple[str, ...]:
         keyed = self._settings.transform.state
@@ -213,17 +234,20 @@ class Preparer:
             self._tables[partition] = made
         return self._tables[partition]
 
-    def _judge(self, partition: int, appended: int, batch: pa.RecordBatch) -> npt.NDArray[np.bool_]:
-        told = self._settings.deduplicate
+    def _judge(self, record: port.Record, decoded: decoding.Decoded) -> npt.NDArray[np.bool_]:
+        told, batch = self._settings.deduplicate, decoded.batch
         if not told:
             return np.zeros(batch.num_rows, dtype=bool)
         hashes = dedup.hash_keys([batch.column(name) for name in told.key])
-        return self._table(partition).judge(appended, hashes)
+        table = self._table(record.partition)
+        verdicts = [table.judge(time, hashes[part]) for time, part in decoded.stretches(record.append_time_microseconds)]
+        return verdicts[0] if len(verdicts) == 1 else np.concatenate(verdicts)
 
-    def _decode(self, record: port.Record, columns: Sequence[str]) -> pa.RecordBatch:
+    def _decode(self, record: port.Record, columns: Sequence[str]) -> decoding.Decoded:
         """Raises CorruptBlockError, BlockFormatError."""
-        batch = blocks.decode(record.value, record.headers, columns=columns)
-        return blocks.conform(batch, pa.schema([self._arrow.field(name) for name in columns]))
+        decoded = self._decoder.decode(record, columns)
+        wanted = pa.schema([self._arrow.field(name) for name in columns])
+        return dataclasses.replace(decoded, batch=blocks.conform(decoded.batch, wanted))
 
     def read(self, partition: int, records: Sequence[port.Record]) -> Group:
         """Decode and judge consecutive blocks of one partition. Raises CorruptBlockError, BlockFormatError."""
@@ -232,14 +256,19 @@ class Preparer:
         started = time.thread_time()
         kept = np.concatenate([part.ordinals for part in read])
         counts = [len(part.ordinals) for part in read]
-        offsets = np.repeat(np.array([record.offset for record in records], dtype=np.int64), counts)
+        blocks_of = np.repeat(np.array([record.offset for record in records], dtype=np.int64), counts)
+        foreign = any(part.verdict.places is not None for part in read)
         table = pa.Table.from_batches([part.batch for part in read])
         self.stage_seconds["decode"] += time.thread_time() - started
         return Group(
             log_id=self._log_id,
             partition=partition,
             blocks=[part.verdict for part in read],
-            events=chunks.Events(offsets=offsets, ordinals=kept),
+            events=chunks.Events(
+                offsets=np.concatenate([part.offsets for part in read]) if foreign else blocks_of,
+                ordinals=kept,
+                blocks=blocks_of if foreign else None,
+            ),
             table=table,
             lengths=np.concatenate([part.lengths for part in read]),
             sizes=np.concatenate([part.sizes for part in read]),
@@ -247,10 +276,10 @@ class Preparer:
 
     def _read_block(self, partition: int, record: port.Record) -> _ReadBlock:
         started = time.thread_time()
-        batch = self._decode(record, self._columns)
-        decoded = time.thread_time()
+        found = self._decode(record, self._columns)
+        batch, decoded = found.batch, time.thread_time()
         self._settings.failpoint("lane.decoded")
-        duplicate = self._judge(partition, record.append_time_microseconds, batch)
+        duplicate = self._judge(record, found)
         judged = time.thread_time()
         self.stage_seconds["decode"] += decoded - started
         self.stage_seconds["deduplicate"] += judged - decoded
@@ -265,14 +294,25 @@ class Preparer:
             producer=record.producer,
             sequence=record.sequence,
             schema_fingerprint=blocks.read_header(record.headers).fingerprint,
-            events=batch.num_rows,
+            events=batch.num_rows + found.tombstones + len(found.unread),
             duplicates=int(np.count_nonzero(duplicate)),
             too_large=tuple(np.flatnonzero(too_large).tolist()),
+            span=record.span,
+            places=found.offsets,
+            tombstones=found.tombstones,
+            unread=found.unread,
         )
         ordinals = np.flatnonzero(going_on)
         kept = batch if len(ordinals) == batch.num_rows else batch.filter(pa.array(going_on))
         made = self.grown(pa.Table.from_batches([kept]), sizes[ordinals])
-        return _ReadBlock(verdict=verdict, batch=kept, ordinals=ordinals, lengths=lengths[ordinals], sizes=made)
+        return _ReadBlock(
+            verdict=verdict,
+            batch=kept,
+            offsets=ordinals if found.offsets is None else found.offsets[ordinals],
+            ordinals=ordinals if found.offsets is None else np.zeros(len(ordinals), dtype=np.int64),
+            lengths=lengths[ordinals],
+            sizes=made,
+        )
 
     def grown(self, events: pa.Table, repeated: Index) -> Index:
         """Bytes that events, none of them too large, repeat in their rows, and what expressions may multiply them to."""
@@ -315,11 +355,13 @@ class Preparer:
 
     def transform(self, group: Group, start: int, stop: int, born: float) -> Prepared:
         """Run the query over events [start, stop) of a group."""
-        began = time.thread_time()
+        began, exploded = time.thread_time(), self._transform.explode_seconds
         events = group.table.slice(start, stop - start).select(list(self._transform.input_columns))
         numbered = events.append_column(spec.EVENT_COLUMN, pa.array(np.arange(stop - start, dtype=np.int32)))
         made = self._transform.run(numbered, group.items[start:stop] if group.items is not None else None)
-        self.stage_seconds["transform"] += time.thread_time() - began
+        exploding = self._transform.explode_seconds - exploded
+        self.stage_seconds["explode"] += exploding
+        self.stage_seconds["transform"] += time.thread_time() - began - exploding
         places = group.events.part(start, stop)
         # A part of a group shares buffers with the rest of it, of which it would be told to hold everything.
         size = made.rows.get_total_buffer_size() if len(places.offsets) == len(group.lengths) else made.rows.nbytes
@@ -330,7 +372,7 @@ class Preparer:
 def _by_block(places: chunks.Events, chunk: chunks.Chunk, made: spec.Transformed) -> dict[int, RunCounts]:
     if not len(places.offsets):
         return {}
-    offsets, starts = np.unique(places.offsets, return_index=True)
+    offsets, starts = np.unique(places.block_offsets, return_index=True)
     rows = np.bincount(chunk.row_events, minlength=len(places.offsets))
     failed = np.bincount([failure.event for failure in made.failures], minlength=len(places.offsets))
     sums = [
@@ -353,4 +395,4 @@ def _block_schema(declared: schema.Schema) -> pa.Schema:
     """The columns a block of this schema has, hidden ones included."""
     hidden = [pa.field(blocks.ORIGINAL, pa.binary()), pa.field(blocks.RECEIVED_AT, pa.timestamp("us", tz="UTC"))]
     declared_names = schema.arrow_schema(declared)
-    return pa.schema([*declared_names, *hidden])
+    return pa.schema([*declared_names, *hidden, *schema.added_fields(declared)])

@@ -18,9 +18,9 @@ import structlog
 
 from penstock.batcher import accounts
 from penstock.batcher import settings as lane_settings
-from penstock.batcher.deadletters import letters
+from penstock.batcher.deadletters import letters, unreadable
 from penstock.batcher.guarding import suspects
-from penstock.batcher.reading import feed, holding, keeping, prepare, recall
+from penstock.batcher.reading import decoding, feed, holding, keeping, prepare, recall
 from penstock.batcher.writing import dispatch
 from penstock.core import addresses, deadletters, ledger, skips
 from penstock.log import port
@@ -28,6 +28,7 @@ from penstock.log import port
 _log = structlog.get_logger()
 
 _POLL_SECONDS = 0.5
+_HELD_SECONDS = 2.0
 _HEADER_PAGE = 256
 _REBUILD_BYTES = 16 * 1024 * 1024
 
@@ -68,6 +69,9 @@ class Reader:
         self._subscription: port.Subscription | None = None
         self.assigned = False
         """Whether the log has said which partitions are this lane's."""
+        self.partitions: Sequence[int] = ()
+        """Those it said last, also where the lane could not begin with them."""
+        self._assignments = 0
 
     def pause(self) -> None:
         self._running.clear()
@@ -84,9 +88,11 @@ class Reader:
     # -- assignment
 
     async def on_assigned(self, commits: Mapping[int, port.Commit | None]) -> None:
+        self.partitions = sorted(commits)
         for partition, commit in commits.items():
             await self._assign(partition, commit)
         self.assigned = True
+        self._assignments += 1
         self._hold.extend(self._subscription)
         if self._settings.alone:
             return
@@ -158,13 +164,27 @@ class Reader:
                 _log.warning("log_unavailable", sink=self._settings.sink, error=str(error))
                 await asyncio.sleep(_POLL_SECONDS)
 
+    async def given_others(self, subscription: port.Subscription, may_go_on: Callable[[], bool]) -> None:
+        """Read nothing, but stay a member of the group until it gives out its partitions anew."""
+        self._resting.set()
+        before = self._assignments
+        while True:
+            try:
+                return await self._hold.until(
+                    subscription, lambda: self._assignments != before and may_go_on(), asyncio.Event().wait
+                )
+            except Exception as error:
+                # Most likely what has halted the lane: there is no more to tell, and somebody else may be given it.
+                _log.debug("held", sink=self._settings.sink, error=str(error))
+                await asyncio.sleep(_HELD_SECONDS)
+
     async def _turn(self, subscription: port.Subscription) -> None:
         if polled := await self._poll(subscription):
             self._settings.failpoint("lane.polled")
         for partition, records in by_partition(polled):
             for stretch in self._unskipped(partition, records):
                 await self._take_guarded(partition, stretch)
-            self._pass_skipped(subscription, partition, records[-1].offset + 1)
+            self._pass_skipped(subscription, partition, records[-1].end)
 
     def _may_read(self) -> bool:
         return self._running.is_set() and self._dispatcher.has_room
@@ -208,12 +228,13 @@ class Reader:
 
     def _unskipped(self, partition: int, records: Sequence[port.Record]) -> Iterator[Sequence[port.Record]]:
         """The records outside of what a person has told to skip."""
-        while (ahead := self._skips[partition]) and records and ahead[0][0] <= records[-1].offset:
+        while (ahead := self._skips[partition]) and records and ahead[0][0] < records[-1].end:
             start, end = ahead.pop(0)
-            if before := [record for record in records if record.offset < start]:
+            before, rest = decoding.parted(records, start)
+            if before:
                 yield before
             self._accounts[partition].skip(end)
-            records = [record for record in records if record.offset >= end]
+            _, records = decoding.parted(rest, end)
         if records:
             yield records
 
@@ -263,13 +284,14 @@ class Reader:
             self._accounts[partition].started(verdict, lost=lost[verdict.offset])
         await self.keeper.read(
             partition,
-            offset=fresh[-1].offset + 1,
+            offset=fresh[-1].end,
             blocks=len(fresh),
             events=sum(verdict.events for verdict in group.blocks),
             known=self._preparer.states.get(partition),
         )
         await self._refuse_whole(group)
-        age = time.time() - group.blocks[0].append_time_microseconds / 1e6
+        appended = group.blocks[0].append_time_microseconds
+        age = time.time() - appended / 1e6 if appended else 0.0
         born = time.monotonic() - max(0.0, age)
         await self._feed.take(group, born, runs)
 
@@ -291,7 +313,7 @@ class Reader:
         for verdict in group.blocks:
             failed = [
                 letters.Failed(
-                    place=addresses.Position(verdict.offset, ordinal),
+                    place=verdict.position(ordinal),
                     item=None,
                     category=deadletters.Category.TOO_LARGE,
                     stage="transform",
@@ -300,7 +322,8 @@ class Reader:
                 )
                 for ordinal in verdict.too_large
             ]
-            failed += [suspects.letter(verdict.offset, ordinal, how) for ordinal, how in verdict.killers.items()]
+            failed += [suspects.letter(place, how) for place, how in verdict.killers.items()]
+            failed += unreadable.failed(self._settings, verdict)
             if failed:
                 await self._letters.write(group.partition, failed)
                 self._accounts[group.partition].events_dead_lettered(verdict.offset, len(failed))

@@ -15,6 +15,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from penstock.batcher import settings as lane_settings
+from penstock.batcher.reading import decoding
 from penstock.core import blocks, dedup, skips
 from penstock.core.state import snapshot, spec, table
 from penstock.log import port
@@ -48,7 +49,9 @@ class Sequences:
         """Asked once per record, in offset order. Behind a stretch that was skipped a lane knows no producers any more."""
         if self._next != record.offset:
             self._last.clear()
-        self._next = record.offset + 1
+        self._next = record.end
+        if not record.producer:
+            return False
         last = self._last.get(record.producer)
         if last is not None and record.sequence <= last:
             return True
@@ -115,7 +118,7 @@ async def walk(
         if not wanted:
             return
         yield wanted
-        start = wanted[-1].offset + 1
+        start = wanted[-1].end
 
 
 class Memory:
@@ -124,8 +127,14 @@ class Memory:
     `events` and `blocks` count what the state was told.
     """
 
-    def __init__(self, declared: pa.Schema, judging: lane_settings.Deduplicate | None, keyed: table.StateTable | None) -> None:
-        self._declared, self.judging, self.keyed = declared, judging, keyed
+    def __init__(
+        self,
+        declared: pa.Schema,
+        judging: lane_settings.Deduplicate | None,
+        keyed: table.StateTable | None,
+        decoder: decoding.Decoder,
+    ) -> None:
+        self._declared, self.judging, self.keyed, self._decoder = declared, judging, keyed, decoder
         self.events = self.blocks = 0
         self._sequences = Sequences()
         self.dedup = (
@@ -151,7 +160,8 @@ class Memory:
                 continue
             duplicate = self._judge(record)
             if self.keyed is not None:
-                batch = self._decode(record, self.keyed.spec.fields)
+                fields = self.keyed.spec.fields
+                batch = self._conformed(self._decoder.decode(record, fields).batch, fields)
                 counted = np.ones(batch.num_rows, bool) if duplicate is None else ~duplicate
                 found = self.keyed.see(batch, counted)
                 self.events, self.blocks = self.events + batch.num_rows, self.blocks + 1
@@ -160,12 +170,13 @@ class Memory:
     def _judge(self, record: port.Record) -> npt.NDArray[np.bool_] | None:
         if self.dedup is None or self.judging is None:
             return None
-        keys = self._decode(record, self.judging.key)
-        return self.dedup.judge(record.append_time_microseconds, dedup.hash_keys(keys.columns))
+        found = self._decoder.decode(record, self.judging.key)
+        hashes = dedup.hash_keys(self._conformed(found.batch, self.judging.key).columns)
+        verdicts = [self.dedup.judge(time, hashes[part]) for time, part in found.stretches(record.append_time_microseconds)]
+        return np.concatenate(verdicts)
 
-    def _decode(self, record: port.Record, names: Sequence[str]) -> pa.RecordBatch:
+    def _conformed(self, batch: pa.RecordBatch, names: Sequence[str]) -> pa.RecordBatch:
         """A field of a former key may be declared no longer: it is read as it was written."""
-        batch = blocks.decode(record.value, record.headers, columns=names)
         known = set(self._declared.names)
         fields = [self._declared.field(name) if name in known else batch.schema.field(name) for name in names]
         return blocks.conform(batch, pa.schema(fields))
@@ -205,6 +216,7 @@ class Recaller:
         self, settings: lane_settings.LaneSettings, log: port.EventLog, declared: pa.Schema, on_worker: OnWorker
     ) -> None:
         self._settings, self._log, self._declared, self._on_worker = settings, log, declared, on_worker
+        self._decoder = decoding.for_lane(settings)
 
     async def at(self, partition: int, offset: int, lane_start: int, skipped: skips.Skips = ()) -> Recalled:
         """What a lane that has finished everything below `offset` must know.
@@ -214,19 +226,19 @@ class Recaller:
         told, judging = self._settings.transform.state, self._settings.deduplicate
         found = await self._snapshot(partition, offset, lane_start) if told else None
         if told is None or found is None:
-            memory = Memory(self._declared, judging, table.StateTable(told) if told else None)
+            memory = Memory(self._declared, judging, table.StateTable(told) if told else None, self._decoder)
             await self._warm(memory, partition, offset, lane_start, skipped)
             return Recalled(memory=memory, anew=told is not None)
         start, kept = found
         keyed = await self._on_worker(kept.table, told)
-        memory = Memory(self._declared, from_judging(kept.judging), keyed)
+        memory = Memory(self._declared, from_judging(kept.judging), keyed, self._decoder)
         await self._forward(memory, partition, (start, offset), lane_start, skipped)
         same = kept.equals(told) and keyed.spec.values == told.values
         keyed.change(told)
         if memory.judging == judging:
             return Recalled(memory=memory, anew=not same)
         # The verdicts from here on are told in another way than those that the state was made with.
-        memory = Memory(self._declared, judging, keyed)
+        memory = Memory(self._declared, judging, keyed, self._decoder)
         await self._warm(memory, partition, offset, lane_start, skipped)
         return Recalled(memory=memory, anew=True)
 

@@ -6,7 +6,7 @@ A letter here is a block of one event. Runs on the lane's worker thread, in bulk
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import pyarrow as pa
@@ -14,6 +14,7 @@ import pyarrow as pa
 from penstock.batcher import settings as lane_settings
 from penstock.batcher.deadletters import letters
 from penstock.batcher.reading import prepare
+from penstock.batcher.replaying import record_columns
 from penstock.core import addresses, blocks, deadletters, delivery, markers, parse, schema
 from penstock.core.batching import chunks
 from penstock.log import port
@@ -50,10 +51,13 @@ class Reparser:
         declared = settings.event_schema
         # What came in as columns was rendered under the columns' own names, whatever their path in a document is.
         named = dataclasses.replace(declared, fields=tuple(dataclasses.replace(field, path="") for field in declared.fields))
-        self._parsers = {
-            deadletters.OriginalFormat.JSON: parse.EventParser(declared, _NO_BOUND_BYTES),
-            deadletters.OriginalFormat.ARROW: parse.EventParser(named, _NO_BOUND_BYTES),
+        self._parsers: dict[deadletters.OriginalFormat, Callable[[Sequence[bytes]], parse.Parsed]] = {
+            deadletters.OriginalFormat.JSON: parse.EventParser(declared, _NO_BOUND_BYTES).parse,
+            deadletters.OriginalFormat.ARROW: parse.EventParser(named, _NO_BOUND_BYTES).parse,
         }
+        if settings.values:
+            values = settings.values()
+            self._parsers[settings.record_format] = lambda originals: values.read(pa.array(originals, pa.binary()))
         self._fingerprint = schema.fingerprint(declared)
 
     def read(self, partition: int, replays: Sequence[Replay]) -> Reparsed:
@@ -94,7 +98,7 @@ class Reparser:
             mine = [at for at, one in enumerate(replays) if one.letter.original_format is form and not one.seen]
             if not mine:
                 continue
-            parsed = parser.parse([replays[at].letter.original for at in mine])
+            parsed = parser([replays[at].letter.original for at in mine])
             events.append(([mine[index] for index in parsed.accepted.tolist()], parsed.batch))
             for why in parsed.rejected:
                 refused[mine[why.index]] = _unread(replays[mine[why.index]], why)
@@ -111,7 +115,9 @@ class Reparser:
             received = [replays[at].letter.received_at_microseconds for at in places]
             stamps = pa.array(received, pa.timestamp("us", tz="UTC"))
             stamped = batch.append_column(pa.field(blocks.RECEIVED_AT, stamps.type), stamps)
-            batches.append(self._preparer.wanted(stamped, [replays[at].letter.state for at in places]))
+            mine = [replays[at].letter for at in places]
+            whole = record_columns.with_columns(stamped, mine, self._settings.event_schema)
+            batches.append(self._preparer.wanted(whole, [letter.state for letter in mine]))
         found = [at for places, _ in events for at in places]
         order = np.argsort(np.array(found, dtype=np.int64))
         lengths = np.concatenate([self._preparer.lengths(batch) for batch in batches])

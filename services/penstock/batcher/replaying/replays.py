@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent import futures
 
+import pyarrow as pa
 import structlog
 
 from penstock.batcher import accounts
@@ -227,6 +228,7 @@ class Replays:
 
     async def _take(self, partition: int, records: Sequence[port.Record]) -> None:
         taken = [self._replay(partition, record) for record in records]
+        await self._learn(partition, [one.letter for one in taken if not one.seen])
         read = await self._feed.on_worker(self._reparser.read, partition, taken)
         books = self.accounts[partition]
         group = await self._survivors(read.group, taken)
@@ -238,6 +240,29 @@ class Replays:
         for unit in refused:
             books.events_dead_lettered(unit.place.offset, 1)
         await self._feed.take(group, born=time.monotonic())
+
+    async def _learn(self, partition: int, waiting: Sequence[deadletters.DeadLetter]) -> None:
+        """What their originals need to be read; while nobody can tell, they wait here. Raises RevokedError."""
+        told = self._settings
+        values = [letter.original for letter in waiting if letter.original_format is told.record_format]
+        if told.learn is None or not values:
+            return
+        books, learned = self.accounts.get(partition), False
+        while not learned:
+            try:
+                await told.learn(pa.array(values, pa.binary()))
+                learned = True
+            except port.LogUnavailableError as error:
+                _log.warning("log_unavailable", sink=told.sink, during="replay", error=str(error))
+                await self._rest()
+            if self.accounts.get(partition) is not books:
+                raise holding.RevokedError
+
+    async def _rest(self) -> None:
+        """For a moment, as a member of the group."""
+        until = time.monotonic() + _POLL_SECONDS
+        if self._subscription:
+            await self._hold.until(self._subscription, lambda: time.monotonic() > until, lambda: asyncio.sleep(_POLL_SECONDS))
 
     async def _survivors(self, group: prepare.Group, taken: Sequence[reparse.Replay]) -> prepare.Group:
         """An event that has killed a process once is tried in a child first: the transform may not have been mended."""
@@ -257,9 +282,9 @@ class Replays:
         return reparse.Replay(record=record, letter=letter, seen=seen)
 
 
-_Attempt = tuple[str, int, int, int]
-"""Log id, offset, ordinal and attempt of a letter."""
+_Attempt = tuple[str, int, int, int, int]
+"""Log id, partition, offset, ordinal and attempt of a letter: those of other tools come from more partitions than ours."""
 
 
 def _attempt(letter: deadletters.DeadLetter, attempt: int | None = None) -> _Attempt:
-    return letter.log_id, letter.offset, letter.ordinal, letter.attempt if attempt is None else attempt
+    return letter.log_id, letter.partition, letter.offset, letter.ordinal, letter.attempt if attempt is None else attempt

@@ -17,7 +17,7 @@ import structlog
 from penstock.batcher import settings as lane_settings
 from penstock.batcher.writing import landing, planning
 from penstock.core import addresses, breaker
-from penstock.core.batching import builder, chunks, model, partitioned
+from penstock.core.batching import builder, chunks, model, partitioned, pressure
 from penstock.telemetry import metrics
 
 _WAITED_SECONDS = 0.002
@@ -47,7 +47,8 @@ class Dispatcher:
         self._builder: builder.Builder | partitioned.Builders = self._opened()
         self._planner: planning.Planner | None = None
         self._level, self._sums = model.StoreLevel(), model.WriteSums()
-        self._slots = self._wanted_slots(0)
+        self._told, self._steps, self._most_slots = settings.write_model, 0, 0
+        self._slots = self._wanted_slots()
         self._writing: dict[asyncio.Task[None], builder.Batch] = {}
         self._changed = asyncio.Event()
         lander.when_troubled = self.wake
@@ -72,15 +73,18 @@ class Dispatcher:
         self._planner = planner
         self._builder = partitioned.Builders(self._opened, planner.has_room)
 
-    def _wanted_slots(self, most: int) -> int:
-        wanted = (
-            1 if self._settings.ordered else min(self._settings.write_model.wanted_concurrency, self._settings.limits.concurrency)
-        )
+    def _wanted_slots(self) -> int:
+        told, most = self._builder.write_model, self._most_slots
+        wanted = 1 if self._settings.ordered else min(told.wanted_concurrency, self._settings.limits.concurrency)
         return max(1, min(wanted, most) if most else wanted)
 
     def bound(self, max_concurrency: int) -> None:
         """The sink's own bound on concurrent writes; 0 means none."""
-        self._slots = self._wanted_slots(max_concurrency)
+        self._most_slots = max_concurrency
+        self._bind()
+
+    def _bind(self) -> None:
+        self._slots = self._wanted_slots()
         self._lander.bound(self._slots)
 
     # -- what comes in
@@ -153,8 +157,15 @@ class Dispatcher:
     # -- what a person or the tuner says
 
     def apply(self, write_model: model.WriteModel) -> None:
-        self._builder.apply(write_model)
+        self._told = write_model
+        self._follow()
         self._look()
+
+    def _follow(self) -> None:
+        """What was told, as far as the store's pressure lets."""
+        self._builder.apply(pressure.eased(self._told, self._settings.limits, self._steps))
+        if self._wanted_slots() != self._slots:
+            self._bind()
 
     def drain(self) -> None:
         """From now on what is open goes as soon as nothing is left to read."""
@@ -207,6 +218,11 @@ class Dispatcher:
         return self._slots
 
     @property
+    def pressure_steps(self) -> int:
+        """How far the store's pressure has moved batches from what was told; 0: not at all."""
+        return self._steps
+
+    @property
     def slots_in_use(self) -> int:
         return len(self._writing)
 
@@ -229,12 +245,15 @@ class Dispatcher:
         """Send what is due; seconds until it must be asked again, None for only when something changes."""
         while True:
             now = self._clock()
-            due = self._due(now)
+            if (steps := self._lander.pressure.steps(now)) != self._steps:
+                self._steps = steps
+                self._follow()
+            due, eases = self._due(now), self._lander.pressure.changes_at(now)
             if not isinstance(due, builder.Reason):
-                return None if math.isinf(due) else max(0.0, due - now)
+                return _until(min(due, eases), now)
             self._due_since = now if self._due_since is None else self._due_since
             if self._paused or len(self._writing) - self._giving_way() >= self._slots or self._is_probing():
-                return None
+                return _until(eases, now)
             self._dispatch(due, now)
 
     def _giving_way(self) -> int:
@@ -362,3 +381,7 @@ class Dispatcher:
         for task in list(self._writing):
             task.cancel()
         await asyncio.gather(*self._writing, return_exceptions=True)
+
+
+def _until(then: float, now: float) -> float | None:
+    return None if math.isinf(then) else max(0.0, then - now)

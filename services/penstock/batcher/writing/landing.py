@@ -10,22 +10,20 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import dataclasses
-import hashlib
 import random
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import structlog
 
 from penstock.batcher import accounts
 from penstock.batcher import settings as lane_settings
 from penstock.batcher.deadletters import letters
-from penstock.batcher.writing import planning, sink_client
+from penstock.batcher.writing import pieces, planning, sink_client
 from penstock.core import addresses, breaker, deadletters, delivery, results, retry
-from penstock.core.batching import builder, chunks
+from penstock.core.batching import builder, chunks, pressure
 from penstock.core.transform import spec
 from penstock.telemetry import metrics
 
@@ -35,75 +33,13 @@ _CATEGORIES = {results.ResultClass.UNCLASSIFIED: deadletters.Category.UNCLASSIFI
 _HIDDEN = (spec.EVENT_COLUMN, spec.ITEM_COLUMN, spec.TABLE_COLUMN)
 _CONFIG_RETRY_SECONDS = 10.0
 _CIRCUIT_LOOK_SECONDS = 0.25
+_FLOOR_BACKOFFS = 5
+"""One retry per so many of the shortest pauses is always affordable."""
 
 
 class RewoundLogError(Exception):
     """The store knows ranges of this log that this process has appended and never sent: the log is an older copy of itself,
     and what is new in it would be taken for what landed under the same offsets."""
-
-
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class Piece:
-    """The rows of a batch that go to one table; each part is a chunk's share, in address order per partition."""
-
-    table: str
-    parts: Sequence[chunks.Chunk]
-
-    @property
-    def rows(self) -> int:
-        return sum(part.rows.num_rows for part in self.parts)
-
-
-def pieces(batch: builder.Batch, table: str) -> list[Piece]:
-    """The batch by table, derived from the rows alone so that a retry makes the same ones."""
-    if spec.TABLE_COLUMN not in batch.chunks[0].rows.column_names:
-        return [Piece(table=table, parts=batch.chunks)]
-    found: set[str] = set()
-    for chunk in batch.chunks:
-        found.update(str(name) for name in pc.unique(chunk.rows.column(spec.TABLE_COLUMN)).to_pylist())
-    return [Piece(table=name, parts=[_of_table(chunk, name) for chunk in batch.chunks]) for name in sorted(found)]
-
-
-def _of_table(chunk: chunks.Chunk, table: str) -> chunks.Chunk:
-    mine = pc.equal(chunk.rows.column(spec.TABLE_COLUMN), pa.scalar(table))
-    return chunk.where(mine.to_numpy())
-
-
-def _token(lane: str, table: str, ranges: Sequence[addresses.Range], rows: int, appended: int) -> str:
-    """The identity of these rows for stores that remember tokens: another cut, or a rest after refusals, has another one.
-
-    `appended`: when the last block was; a log that was put back from a copy has other blocks at the same offsets.
-    """
-    told = hashlib.sha256(f"{lane}\n{table}\n{rows}\n{appended}".encode())
-    for stretch in ranges:
-        told.update(f"\n{stretch.log_id}/{stretch.partition}/{stretch.start}/{stretch.end}".encode())
-    return told.hexdigest()
-
-
-def _halves(piece: Piece) -> Iterator[Piece]:
-    """Two pieces with half of the rows each, in order."""
-    left, right, room = [], [], piece.rows // 2
-    for part in piece.parts:
-        rows = part.rows.num_rows
-        if rows <= room:
-            left.append(part)
-        elif room:
-            head, tail = part.split(room)
-            left.append(head)
-            right.append(tail)
-        else:
-            right.append(part)
-        room -= min(room, rows)
-    yield Piece(table=piece.table, parts=left)
-    yield Piece(table=piece.table, parts=right)
-
-
-async def _cut(halves: Sequence[Piece], stretch: addresses.Range, ticket: planning.Ticket) -> list[list[addresses.Range]]:
-    """The ranges of the halves, once it is durable that they go apart; by address alone, as a retry has other chunks."""
-    first = next(part for part in halves[1].parts if part.rows.num_rows)
-    place = first.places([0])[0]
-    await ticket.cut(halves[0].table, place)
-    return [[dataclasses.replace(stretch, end=place)], [dataclasses.replace(stretch, start=place)]]
 
 
 class Lander:
@@ -122,15 +58,19 @@ class Lander:
     ) -> None:
         """`beside` lands other rows in the same store: what it lands shows as well that the store works."""
         self._beside = beside
+        floor_seconds = settings.retry.initial_seconds * _FLOOR_BACKOFFS
+        self.budget: retry.Budget = beside.budget if beside else retry.Budget(floor_seconds=floor_seconds)
+        self.pressure: pressure.Pressure = beside.pressure if beside else pressure.Pressure()
         self._settings, self._client, self._letters = settings, client, letter_writer
         self._circuit, self._accounts, self._clock = circuit, lane_accounts, clock
         self._turns = asyncio.Semaphore(1)
         self._landings = 0
+        self._trial = -1
         self.troubled = 0
         """Batches whose failures no rule knows. They give up their slot between attempts, so that others can show whether the
         store works."""
         self.when_troubled: Callable[[], None] = lambda: None
-        """Called whenever a batch gives up its slot for a while."""
+        """Called whenever a batch gives up its slot for a while, and when the store asks for less."""
         self.settled_rows = 0
         """Rows of batches still under way that have their outcome: a batch may lose some to dead letters long before it lands."""
         self.failure: results.Failure | None = None
@@ -151,25 +91,25 @@ class Lander:
         With a `ticket` in the pieces that it says and no others. Raises RewoundLogError, LogError, LostPartitionError.
         """
         seconds = 0.0
-        for whole in pieces(batch, self._settings.tables[0]):
+        for whole in pieces.of(batch, self._settings.tables[0]):
             for piece, ranges in self._planned(whole, ticket) if ticket else ((whole, batch.ranges),):
                 told = self._settings.unclassified_attempts
                 landed = await self._land_piece(piece, ranges, patience=told, since=self.landings, ticket=ticket)
                 seconds = max(seconds, landed)
         return seconds
 
-    def _planned(self, whole: Piece, ticket: planning.Ticket) -> Iterator[tuple[Piece, Sequence[addresses.Range]]]:
+    def _planned(self, whole: pieces.Piece, ticket: planning.Ticket) -> Iterator[tuple[pieces.Piece, Sequence[addresses.Range]]]:
         """What is left to land of a planned piece, and the range of each part, which its token is made of."""
         for stretch, settled in ticket.pieces(whole.table):
             piece = whole
             if stretch != ticket.whole:
-                piece = Piece(table=whole.table, parts=[part.inside([stretch]) for part in whole.parts])
+                piece = pieces.Piece(table=whole.table, parts=[part.inside([stretch]) for part in whole.parts])
             if settled:
                 for part in piece.parts:
                     self._count_landed(part)
                 continue
             if ticket.resumed:
-                piece = Piece(table=piece.table, parts=[self._unlettered(part) for part in piece.parts])
+                piece = pieces.Piece(table=piece.table, parts=[self._unlettered(part) for part in piece.parts])
             yield piece, [stretch]
             ticket.passed(whole.table, stretch.end)
 
@@ -184,7 +124,7 @@ class Lander:
 
     async def _land_piece(
         self,
-        piece: Piece,
+        piece: pieces.Piece,
         ranges: Sequence[addresses.Range],
         *,
         patience: int,
@@ -196,11 +136,13 @@ class Lander:
         `tried`: whether these rows may have reached the store already. Raises RewoundLogError."""
         attempt, seconds = 0, 0.0
         while piece.rows:
+            if not attempt:
+                self.budget.first_try()
             await self._permission()
             began = self._clock()
             generation = self._circuit.generation
             try:
-                result = await self._write(piece, ranges)
+                result, twice = await self._write(piece, ranges)
             except delivery.WriteFailedError as error:
                 attempt, tried = attempt + 1, True
                 unknown = error.failure.result_class is results.ResultClass.UNCLASSIFIED
@@ -213,9 +155,9 @@ class Lander:
                     await self._give_up(piece, error.failure)
                     return seconds
                 with self._giving_way(unknown):
-                    await self._failed(error.failure, generation, attempt)
+                    await self._failed(error, generation, attempt)
                 continue
-            attempt, seconds = 0, self._clock() - began
+            attempt, seconds, tried = 0, self._clock() - began, tried or twice
             self._circuit.record(self._clock(), generation, None)
             self.failure = None
             self._landings += 1
@@ -235,15 +177,17 @@ class Lander:
         finally:
             self.troubled -= unknown
 
-    async def _bisect(self, piece: Piece, ranges: Sequence[addresses.Range], since: int, ticket: planning.Ticket | None) -> float:
+    async def _bisect(
+        self, piece: pieces.Piece, ranges: Sequence[addresses.Range], since: int, ticket: planning.Ticket | None
+    ) -> float:
         """Land the halves on their own. Only a row that is refused alone is ever given up; for a reason that no rule knows,
         only while others land."""
         self._settings.failpoint("lane.bisecting")
         seconds = 0.0
-        halves = list(_halves(piece))
+        halves = list(pieces.halves(piece))
         owns = [addresses.intersect(ranges, [part.range for part in half.parts]) for half in halves]
         if ticket:
-            owns = await _cut(halves, ranges[0], ticket)
+            owns = await pieces.cut(halves, ranges[0], ticket)
         for half, own in zip(halves, owns, strict=True):
             patience = 1 if half.rows > 1 else self._settings.unclassified_attempts
             landed = await self._land_piece(half, own, patience=patience, since=since, tried=True, ticket=ticket)
@@ -252,7 +196,7 @@ class Lander:
                 ticket.passed(piece.table, own[0].end)
         return seconds
 
-    async def _give_up(self, piece: Piece, failure: results.Failure) -> None:
+    async def _give_up(self, piece: pieces.Piece, failure: results.Failure) -> None:
         """Dead-letter the one row of the piece."""
         (part,) = (part for part in piece.parts if part.rows.num_rows)
         refused = results.RejectedRow(row=0, result_class=failure.result_class, code=failure.code, message=failure.message)
@@ -262,8 +206,12 @@ class Lander:
         """Wait until the circuit lets a write through."""
         while not self._circuit.allow(self._clock()):  # noqa: ASYNC110 - the circuit is pure, nothing can notify
             await asyncio.sleep(min(_CIRCUIT_LOOK_SECONDS, max(0.01, self._circuit.retry_in_seconds(self._clock()))))
+        if self._circuit.state is breaker.State.HALF_OPEN and self._trial != self._circuit.generation:
+            self._trial = self._circuit.generation
+            self._client.forgive()
 
-    async def _write(self, piece: Piece, ranges: Sequence[addresses.Range]) -> delivery.WriteResult:
+    async def _write(self, piece: pieces.Piece, ranges: Sequence[addresses.Range]) -> tuple[delivery.WriteResult, bool]:
+        """And whether it was sent twice, so that what had landed before may be the other copy's doing."""
         hidden = [name for name in _HIDDEN if name in piece.parts[0].rows.column_names]
         rows = pa.concat_tables([part.rows for part in piece.parts]).drop_columns(hidden)
         if self._settings.row_addresses:
@@ -273,21 +221,50 @@ class Lander:
             lane=self._settings.lane,
             table=piece.table,
             ranges=ranges,
-            token=_token(self._settings.lane, piece.table, ranges, rows.num_rows, self._appended(piece)),
+            token=pieces.token(self._settings.lane, piece.table, ranges, rows.num_rows, self._appended(piece)),
             finished_below=self._accounts.finished_below(),
             key_columns=(),
             rows=rows,
         )
+        twice = asyncio.Event()
         async with self._turns:
-            result = await self._client.write(batch, deadline_seconds=self._settings.limits.write_timeout_seconds)
+            seconds = self._settings.limits.write_timeout_seconds
+            result = await self._client.write(batch, deadline_seconds=seconds, repeating=twice.set)
         self._settings.failpoint("lane.answered")
-        return result
+        return result, twice.is_set()
 
-    def _appended(self, piece: Piece) -> int:
+    def _appended(self, piece: pieces.Piece) -> int:
         part = next(part for part in reversed(piece.parts) if part.rows.num_rows)
-        return self._accounts.appended_at(part.range.partition, int(part.row_offsets[-1]))
+        return self._accounts.appended_at(part.range.partition, int(part.row_blocks[-1]))
 
-    async def _failed(self, failure: results.Failure, generation: int, attempt: int) -> None:
+    async def _failed(self, error: delivery.WriteFailedError, generation: int, attempt: int) -> None:
+        failure = error.failure
+        self._tell(error, attempt)
+        # The circuit sorts the classes itself, and a trial without an outcome would hold the next one back. What is one
+        # endpoint's fault opens nothing: the next try goes elsewhere.
+        outcome = results.ResultClass.UNCLASSIFIED if error.elsewhere else failure.result_class
+        self._circuit.record(self._clock(), generation, outcome)
+        if failure.result_class is results.ResultClass.CONFIG:
+            self.failure = failure
+            await asyncio.sleep(_CONFIG_RETRY_SECONDS)
+            return
+        if failure.result_class is results.ResultClass.PRESSURE:
+            self.pressure.felt(self._clock())
+            self.when_troubled()
+        told = self._settings.retry
+        await asyncio.sleep(
+            retry.delay_seconds(
+                0 if error.elsewhere else attempt - 1,
+                initial_seconds=told.initial_seconds,
+                maximum_seconds=told.maximum_seconds,
+                fraction=random.random(),  # noqa: S311 - spreads retries, guards nothing
+                retry_after_seconds=failure.retry_after_seconds,
+            )
+        )
+        await self._affordable()
+
+    def _tell(self, error: delivery.WriteFailedError, attempt: int) -> None:
+        failure, labels = error.failure, self._settings.labels
         _log.warning(
             "write_failed",
             sink=self._settings.sink,
@@ -296,27 +273,20 @@ class Lander:
             message=failure.message,
             attempt=attempt,
         )
-        metrics.RETRIES.labels(**self._settings.labels, result_class=failure.result_class.value).inc()
-        # The circuit sorts the classes itself, and a trial without an outcome would hold the next one back.
-        self._circuit.record(self._clock(), generation, failure.result_class)
-        if failure.result_class is results.ResultClass.CONFIG:
-            self.failure = failure
-            await asyncio.sleep(_CONFIG_RETRY_SECONDS)
-            return
-        told = self._settings.retry
-        await asyncio.sleep(
-            retry.delay_seconds(
-                attempt - 1,
-                initial_seconds=told.initial_seconds,
-                maximum_seconds=told.maximum_seconds,
-                fraction=random.random(),  # noqa: S311 - spreads retries, guards nothing
-                retry_after_seconds=failure.retry_after_seconds,
-            )
-        )
+        metrics.RETRIES.labels(**labels, result_class=failure.result_class.value).inc()
+        if error.timed_out:
+            metrics.WRITE_TIMEOUTS.labels(**labels).inc()
+
+    async def _affordable(self) -> None:
+        """Wait until the lane's budget has room for one more retry."""
+        began = self._clock()
+        while (wait := self.budget.spend(self._clock())) > 0.0:  # noqa: ASYNC110 - the budget is pure, nothing can notify
+            await asyncio.sleep(min(_CIRCUIT_LOOK_SECONDS, wait))
+        metrics.RETRY_BUDGET_SECONDS.labels(**self._settings.labels).inc(self._clock() - began)
 
     async def _settle(
-        self, piece: Piece, ranges: Sequence[addresses.Range], result: delivery.WriteResult
-    ) -> tuple[Piece, Sequence[addresses.Range]]:
+        self, piece: pieces.Piece, ranges: Sequence[addresses.Range], result: delivery.WriteResult
+    ) -> tuple[pieces.Piece, Sequence[addresses.Range]]:
         """What is left of the piece after an answer, and the ranges it still stands for."""
         if result.already_landed:
             landed = addresses.merge(result.already_landed)
@@ -325,22 +295,22 @@ class Lander:
             return await self._settle_rows(piece, result), ranges
         for part in piece.parts:
             self._written(part)
-        return Piece(table=piece.table, parts=()), ranges
+        return pieces.Piece(table=piece.table, parts=()), ranges
 
-    def _is_rewound(self, piece: Piece, landed: Sequence[addresses.Range]) -> bool:
+    def _is_rewound(self, piece: pieces.Piece, landed: Sequence[addresses.Range]) -> bool:
         """Whether the store knows rows that nobody can have sent. A block without rows finishes by itself: that it may know."""
         new = [fresh for stretch in landed if (fresh := self._accounts.came_since(stretch))]
         inside = ([common for one in new if (common := one.intersect(part.range))] for part in piece.parts)
         return any(part.inside(found).rows.num_rows for part, found in zip(piece.parts, inside, strict=True))
 
-    def _trim(self, piece: Piece, landed: list[addresses.Range]) -> Piece:
+    def _trim(self, piece: pieces.Piece, landed: list[addresses.Range]) -> pieces.Piece:
         """Take out rows that landed before; those with a letter of their own were never in the store."""
         left = []
         for part in piece.parts:
             inside = [common for stretch in landed if (common := stretch.intersect(part.range))]
             self._count_landed(part.inside(inside))
             left.append(part.outside(inside))
-        return Piece(table=piece.table, parts=left)
+        return pieces.Piece(table=piece.table, parts=left)
 
     def _written(self, part: chunks.Chunk) -> None:
         self.settled_rows += part.rows.num_rows
@@ -356,7 +326,7 @@ class Lander:
         self._written(part.where(~refused))
         self._refused(part.where(refused))
 
-    async def _settle_rows(self, piece: Piece, result: delivery.WriteResult) -> Piece:
+    async def _settle_rows(self, piece: pieces.Piece, result: delivery.WriteResult) -> pieces.Piece:
         """Count the rows that are durable, write letters for the refused ones, and go on with the rest."""
         written = np.zeros(piece.rows, dtype=bool)
         for stretch in result.written_rows:
@@ -367,7 +337,7 @@ class Lander:
             refusals = {refusal.row - first: refusal for refusal in result.rejected if first <= refusal.row < last}
             left.append(await self._settle_part(part, written[first:last], refusals))
             first = last
-        return Piece(table=piece.table, parts=left)
+        return pieces.Piece(table=piece.table, parts=left)
 
     async def _settle_part(
         self, part: chunks.Chunk, written: chunks.Mask, refusals: Mapping[int, results.RejectedRow]

@@ -1,129 +1,261 @@
-"""The batcher's end of `penstock.v1.Sink`: one lane's way to its store.
+"""The batcher's end of `penstock.v1.Sink`: one lane's way to its store, through one or several endpoints.
 
-Rows leave as one Arrow IPC stream in chunks; what comes back is a `WriteResult` or a `WriteFailedError` that says whose
-fault it is. A call without an answer is an outage: it may have landed, and the same ranges are sent again.
+Which endpoint takes a write, and when one is sent a second time, is decided in `core.endpoints` and `core.hedging`; here are
+the channels and the clock.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+import collections
+import contextlib
+import dataclasses
+import math
+import random
+import time
+from collections.abc import Awaitable, Callable, Coroutine
 from concurrent import futures
-from typing import Literal
+from typing import Any, TypeVar
 
-import grpc
 import pyarrow as pa
+import structlog
 
-from penstock.core import delivery, results
-from penstock.v1 import sink_pb2, sink_pb2_grpc
-from penstock.wire import sink as wire
+from penstock.batcher.writing import race, resolving, sink_channel
+from penstock.core import delivery, endpoints, hedging, results
 
-Compression = Literal["lz4", "zstd"]
+T = TypeVar("T")
 
-CHUNK_BYTES = 1024 * 1024
-"""The contract allows 4 MiB; 1 MiB costs least: 0.18 µs per row of 90 bytes over a socket, 4 MiB 0.3."""
+_RESOLVE_SECONDS = 5.0
 
-_RESPONSE_BYTES = 16 * 1024 * 1024
+_log = structlog.get_logger()
 
-_OPTIONS = (
-    ("grpc.max_receive_message_length", _RESPONSE_BYTES),
-    ("grpc.keepalive_time_ms", 30_000),
-    ("grpc.keepalive_timeout_ms", 10_000),
-    # The default back-off grows to two minutes: a store that is back would go unnoticed for as long.
-    ("grpc.max_reconnect_backoff_ms", 5_000),
-)
 
-_CLASSES = {
-    grpc.StatusCode.UNAVAILABLE: results.ResultClass.OUTAGE,
-    grpc.StatusCode.DEADLINE_EXCEEDED: results.ResultClass.OUTAGE,
-    grpc.StatusCode.CANCELLED: results.ResultClass.OUTAGE,
-    # A credential that has expired says nothing about the rows; as unclassified they could end as dead letters.
-    grpc.StatusCode.UNAUTHENTICATED: results.ResultClass.OUTAGE,
-    grpc.StatusCode.RESOURCE_EXHAUSTED: results.ResultClass.PRESSURE,
-    grpc.StatusCode.PERMISSION_DENIED: results.ResultClass.CONFIG,
-    grpc.StatusCode.INVALID_ARGUMENT: results.ResultClass.CONFIG,
-    grpc.StatusCode.UNIMPLEMENTED: results.ResultClass.CONFIG,
-}
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Terms:
+    """What was agreed with the sink, and what the lane wants. `write_seconds`: how long a write may take; `is_calm`: nothing is
+    the matter with the store as a whole."""
+
+    identity: delivery.Identity
+    ordered: bool
+    hedging: hedging.Settings | None
+    write_seconds: float
+    is_calm: Callable[[], bool]
+
+
+def _nothing() -> None:
+    return None
 
 
 class SinkClient:
-    """A channel to one sink server. `compression` is Arrow's ("lz4", "zstd") and pays off over a real network only.
+    """`addresses`: gRPC's, with commas between them: "unix:/path/sink.sock", "host:port". A name that stands for several hosts
+    is several endpoints, and is looked up again and again. `compression` is Arrow's and pays off over a real network only.
 
-    `address` is gRPC's: "unix:/path/sink.sock" or "host:port". Calls may run concurrently; none after `close`.
+    Calls may run concurrently; none after `close`.
     """
 
-    def __init__(self, address: str, *, compression: Compression | None = None) -> None:
-        self._address = address
-        self._compression = compression
-        self._channel = grpc.aio.insecure_channel(address, options=_OPTIONS)
-        self._stub: sink_pb2_grpc.SinkAsyncStub = sink_pb2_grpc.SinkStub(self._channel)
+    def __init__(
+        self,
+        addresses: str,
+        *,
+        compression: sink_channel.Compression | None = None,
+        dial: sink_channel.Dial = sink_channel.dial,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._given = addresses.split(",")
+        self._compression, self._dial, self._clock = compression, dial, clock
+        self._names: dict[str, str] = dict.fromkeys(self._given, "")
+        self._endpoints = endpoints.Endpoints(self._given, random=random.random)
+        self._channels: dict[str, sink_channel.SinkChannel] = {}
         self._encoder = futures.ThreadPoolExecutor(1, thread_name_prefix="sink-encode")
+        self._has_names = any(map(resolving.is_name, self._given))
+        self._resolving: asyncio.Task[None] | None = None
+        self._is_calm: Callable[[], bool] = lambda: True
+        self._hedging: hedging.Hedging | None = None
+        self.hedges: collections.Counter[str] = collections.Counter()
+        """Second writes by what became of them (won, lost), and those withheld by why."""
+
+    @property
+    def endpoints(self) -> int:
+        """How many there are now."""
+        return len(self._endpoints.addresses)
+
+    @property
+    def endpoints_well(self) -> int:
+        """How many of them have not failed last."""
+        return self._endpoints.well()
+
+    def agree(self, terms: Terms) -> None:
+        """After `describe` and before the first write."""
+        self._endpoints.keep_order(terms.ordered, repeatable=terms.identity is not delivery.Identity.NONE)
+        self._is_calm = terms.is_calm
+        self._hedging = None
+        if terms.hedging and hedging.allowed(terms.identity, ordered=terms.ordered):
+            limited = terms.identity is delivery.Identity.TOKEN
+            self._hedging = hedging.Hedging(terms.hedging, write_seconds=terms.write_seconds if limited else None)
+
+    def forgive(self) -> None:
+        """The circuit lets a trial through: it may find any of the endpoints."""
+        self._endpoints.forgive()
 
     async def describe(self, lane: str, table: str, schema: pa.Schema, *, deadline_seconds: float = 30.0) -> delivery.Description:
-        """What holds on this table. Raises WriteFailedError: config (the table can't be written as it is) or outage."""
-        request = sink_pb2.DescribeRequest(lane=lane, table=table, arrow_schema=schema.serialize().to_pybytes())
-        try:
-            response = await self._stub.Describe(request, timeout=deadline_seconds)
-            if response.HasField("failure"):
-                raise delivery.WriteFailedError(wire.failure_value(response.failure))
-            return wire.description_value(response)
-        except grpc.aio.AioRpcError as error:
-            raise self._failed(error) from error
-        except wire.MalformedMessageError as error:
-            raise self._unreadable(error) from error
+        """What holds on this table, of the first endpoint that can say. Raises WriteFailedError: config (the table can't be
+        written as it is) or outage."""
+        await self._resolved()
+        for left in reversed(range(self.endpoints)):
+            asked = self._call(
+                self._endpoints.pick(self._clock()),
+                lambda channel: channel.describe(lane, table, schema, deadline_seconds=deadline_seconds),
+                deadline_seconds,
+            )
+            try:
+                return self._checked(await asked)
+            except delivery.WriteFailedError as error:
+                if not left or error.failure.result_class is not results.ResultClass.OUTAGE:
+                    raise
+        raise AssertionError("there is always an endpoint")
 
-    async def write(self, batch: delivery.SinkBatch, *, deadline_seconds: float) -> delivery.WriteResult:
-        """Return when the sink says that the rows are durable. Raises WriteFailedError."""
+    def _checked(self, described: delivery.Description) -> delivery.Description:
+        if described.identity is delivery.Identity.MANIFEST and self.endpoints > 1:
+            raise delivery.WriteFailedError(
+                results.Failure(
+                    result_class=results.ResultClass.CONFIG,
+                    code="SEVERAL_WRITERS",
+                    message=f"{', '.join(self._given)} are {self.endpoints} endpoints, and a folder has one writer",
+                    remedy="run one sink process for it, and give its address alone",
+                )
+            )
+        return described
+
+    async def write(
+        self, batch: delivery.SinkBatch, *, deadline_seconds: float, repeating: Callable[[], None] = _nothing
+    ) -> delivery.WriteResult:
+        """Return when the sink says that the rows are durable. Raises WriteFailedError.
+
+        `repeating` is called before the same write leaves a second time: from then on what landed may be the other's doing.
+        """
+        await self._resolved()
         loop = asyncio.get_running_loop()
-        stream = await loop.run_in_executor(self._encoder, encode, batch.rows, self._compression)
+        stream = await loop.run_in_executor(self._encoder, sink_channel.encode, batch.rows, self._compression)
+        ends = self._clock() + deadline_seconds
+
+        def send(address: str) -> Coroutine[Any, Any, delivery.WriteResult]:
+            left = max(0.001, ends - self._clock())
+            return self._call(address, lambda channel: channel.write(batch, stream, deadline_seconds=left), left)
+
+        address = self._endpoints.pick(self._clock())
+        if self._hedging is None or self.endpoints == 1:
+            return await send(address)
+        return await self._raced(self._hedging, address, batch.rows.num_rows, send, repeating)
+
+    async def _raced(
+        self,
+        hedger: hedging.Hedging,
+        address: str,
+        rows: int,
+        send: Callable[[str], Coroutine[Any, Any, delivery.WriteResult]],
+        repeating: Callable[[], None],
+    ) -> delivery.WriteResult:
+        began = self._clock()
+        flight = hedger.start(began, rows)
+        landed = False
         try:
-            response = await self._stub.WriteBatch(_requests(batch, stream), timeout=deadline_seconds)
-            if response.HasField("failure"):
-                raise delivery.WriteFailedError(wire.failure_value(response.failure))
-            result = wire.result_value(response)
-            wire.check_result(result, batch.rows.num_rows)
-            return result
-        except grpc.aio.AioRpcError as error:
-            raise self._failed(error) from error
-        except wire.MalformedMessageError as error:
-            raise self._unreadable(error) from error
+            seconds = flight.due - began
+            second = lambda: self._second(hedger, flight, address, send, repeating)  # noqa: E731 - it is passed on once
+            end = await race.run(send(address), seconds=seconds, second=second, good=_landed)
+            landed = _landed(end.value)
+            if flight.hedged:
+                self.hedges["won" if end.second else "lost"] += 1
+            if end.overtaken:
+                self._endpoints.lost(self._clock(), address, began=began)
+            return end.value
+        except delivery.WriteFailedError:
+            self.hedges["lost"] += flight.hedged
+            raise
+        finally:
+            hedger.finish(self._clock(), flight, landed=landed)
+
+    def _second(
+        self,
+        hedger: hedging.Hedging,
+        flight: hedging.Flight,
+        first: str,
+        send: Callable[[str], Coroutine[Any, Any, delivery.WriteResult]],
+        repeating: Callable[[], None],
+    ) -> Coroutine[Any, Any, delivery.WriteResult] | None:
+        now = self._clock()
+        other = self._endpoints.pick_beside(now, first)
+        withheld = hedger.withheld(now, flight, calm=self._is_calm(), another=other is not None)
+        if withheld is not None or other is None:
+            if not flight.told:
+                self.hedges[(withheld or hedging.Withheld.ENDPOINT).value] += 1
+            flight.told = True
+            return None
+        repeating()
+        return send(other)
+
+    async def _call(self, address: str, call: Callable[[sink_channel.SinkChannel], Awaitable[T]], deadline_seconds: float) -> T:
+        """The call, with what it says about the endpoint noted. Raises WriteFailedError."""
+        began = self._clock()
+        self._endpoints.began(address)
+        try:
+            value = await call(self._channel(address))
+        except delivery.WriteFailedError as error:
+            self._note(error, address, began, deadline_seconds)
+            raise
+        except BaseException:
+            self._endpoints.gave_up(address)
+            raise
+        self._endpoints.answered(address)
+        return value
+
+    def _note(self, error: delivery.WriteFailedError, address: str, began: float, deadline_seconds: float) -> None:
+        if error.failure.result_class is not results.ResultClass.OUTAGE:
+            self._endpoints.answered(address)
+            return
+        now = self._clock()
+        # A sink ends a write within the write's own time, whether or not anybody is still there to hear of it.
+        may_land_until = began + deadline_seconds if error.may_land else -math.inf
+        self._endpoints.failed(now, address, began=began, may_land_until=may_land_until)
+        error.elsewhere = self._endpoints.works_elsewhere(now, address)
+
+    def _channel(self, address: str) -> sink_channel.SinkChannel:
+        if address not in self._channels:
+            self._channels[address] = sink_channel.SinkChannel(address, dial=self._dial, name=self._names.get(address, ""))
+        return self._channels[address]
+
+    # -- names
+
+    async def _resolved(self) -> None:
+        if self._has_names and self._resolving is None:
+            self._resolving = asyncio.create_task(self._resolve_regularly())
+            await self._resolve()
+
+    async def _resolve_regularly(self) -> None:
+        while True:
+            await asyncio.sleep(_RESOLVE_SECONDS)
+            await self._resolve()
+
+    async def _resolve(self) -> None:
+        found = await resolving.resolve(self._given)
+        if found.keys() != set(self._endpoints.addresses):
+            _log.info("sink_endpoints", addresses=sorted(found))
+        self._names |= found
+        self._endpoints.update(found)
+        for address in self._endpoints.gone(self._clock()):
+            self._names.pop(address, None)
+            if channel := self._channels.pop(address, None):
+                await channel.close()
 
     async def close(self) -> None:
-        await self._channel.close()
+        if self._resolving is not None:
+            self._resolving.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._resolving
+        for channel in self._channels.values():
+            await channel.close()
         self._encoder.shutdown(wait=True)
 
-    def _failed(self, error: grpc.aio.AioRpcError) -> delivery.WriteFailedError:
-        status = error.code()
-        failure = results.Failure(
-            result_class=_CLASSES.get(status, results.ResultClass.UNCLASSIFIED),
-            code=status.name,
-            message=f"the sink at {self._address} answered {status.name}: {error.details()}",
-        )
-        return delivery.WriteFailedError(failure, timed_out=status is grpc.StatusCode.DEADLINE_EXCEEDED)
 
-    def _unreadable(self, error: wire.MalformedMessageError) -> delivery.WriteFailedError:
-        return delivery.WriteFailedError(
-            results.Failure(
-                result_class=results.ResultClass.CONFIG,
-                code="UNREADABLE_ANSWER",
-                message=f"the sink at {self._address} answered what can't be read: {error}",
-                remedy="run a sink of the same version as the batcher, or one that keeps to penstock.v1",
-            )
-        )
-
-
-def encode(rows: pa.Table, compression: Compression | None = None) -> pa.Buffer:
-    """The rows as one Arrow IPC stream of one record batch: many small ones would cost their framing each."""
-    out = pa.BufferOutputStream()
-    options = pa.ipc.IpcWriteOptions(compression=compression)
-    with pa.ipc.new_stream(out, rows.schema, options=options) as writer:
-        writer.write_table(rows.combine_chunks())
-    return out.getvalue()
-
-
-async def _requests(batch: delivery.SinkBatch, stream: pa.Buffer) -> AsyncIterator[sink_pb2.WriteBatchRequest]:
-    yield sink_pb2.WriteBatchRequest(header=wire.header_message(batch))
-    view = memoryview(stream)
-    for start in range(0, len(view), CHUNK_BYTES):
-        # Protobuf takes bytes only: this is the one copy on the way out.
-        yield sink_pb2.WriteBatchRequest(chunk=bytes(view[start : start + CHUNK_BYTES]))
+def _landed(result: delivery.WriteResult) -> bool:
+    """All rows are durable, now or since before. A refusal is no such answer: the other copy may land what it refuses."""
+    return bool(result.already_landed) or not (result.rejected or result.written_rows)

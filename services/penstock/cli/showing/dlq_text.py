@@ -155,7 +155,11 @@ def time(microseconds: int) -> str:
 
 
 def _plain(value: object) -> str:
-    return ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
+    if isinstance(value, dict):
+        return ", ".join(f"{name} {_plain(inner)}" for name, inner in value.items() if inner not in ("", (), [], None))
+    if isinstance(value, bytes):
+        return value.decode(errors="backslashreplace")
+    return ", ".join(map(_plain, value)) if isinstance(value, list | tuple) else str(value)
 
 
 def _parsed(original: bytes) -> object:

@@ -18,6 +18,7 @@ _STAYED = {
     "quarantined": "quarantined (a higher --max-replays frees them)",
     "unsettled": "in blocks that their lane has not finished (try again in a moment)",
     "homeless": "of sinks that the pipeline no longer has",
+    "unreadable": "that are no letters this release can read (penstock dlq ls says why)",
 }
 
 

@@ -13,6 +13,8 @@ import rich.panel
 import rich.table
 import rich.text
 
+from penstock.core import expiry
+from penstock.telemetry import stages
 from penstock.v1 import control_pb2
 
 _STATE_STYLE = {"Running": "green", "Paused": "yellow", "Halted": "bold red"}
@@ -73,7 +75,27 @@ def _head(
         f"{ingest.rejected:,} rejected",
         f"{ingest.refused_requests:,} refused",
     )
-    return rich.console.Group(*(rich.text.Text(alarm, style="bold red") for alarm in alarms(status)), grid)
+    above = [rich.text.Text(alarm, style="bold red") for alarm in alarms(status)]
+    if status.message:
+        above.append(rich.text.Text(status.message, style="yellow"))
+    return rich.console.Group(*above, grid, *_phases(status, before))
+
+
+def _phases(status: control_pb2.StatusResponse, before: control_pb2.StatusResponse) -> list[rich.text.Text]:
+    """What each stage took of an event that was read since, or since the start where none was."""
+    if _events_read(status) == _events_read(before):
+        before = control_pb2.StatusResponse()
+    events = _events_read(status) - _events_read(before)
+    spent = {name: status.stage_seconds[name] - before.stage_seconds.get(name, 0.0) for name in status.stage_seconds}
+    known = [name for name in stages.ORDER if spent.get(name, 0.0) > 0.0]
+    if events <= 0 or not known:
+        return []
+    told = " · ".join(f"{name} {spent[name] / events * 1e6:,.2f}" for name in known)
+    return [rich.text.Text(f"µs per event   {told}", style="dim")]
+
+
+def _events_read(status: control_pb2.StatusResponse) -> int:
+    return sum(lane.ledger.events_read for lane in status.lanes)
 
 
 def _lane(lane: control_pb2.LaneStatus, before: control_pb2.LaneStatus, seconds: float) -> rich.console.RenderableType:
@@ -95,12 +117,12 @@ def _lane_lines(lane: control_pb2.LaneStatus, before: control_pb2.LaneStatus, se
     batching, ledger = lane.batching, lane.ledger
     read = _per_second(ledger.events_read - before.ledger.events_read, seconds)
     written = _per_second(ledger.rows_written - before.ledger.rows_written, seconds)
-    circuit = rich.text.Text(lane.circuit or "-", style=_CIRCUIT_STYLE.get(lane.circuit, "none"))
+    circuit = rich.text.Text(lane.circuit or "-", style=_CIRCUIT_STYLE.get(lane.circuit, "none")).append_text(_endpoints(lane))
     target = f"{batching.rows:,} rows · linger {batching.linger_seconds * 1000:,.0f} ms · {batching.concurrency} in flight"
     made = f"{batching.batches:,} batches of {batching.mean_rows:,.0f} rows · p99 {batching.latency_p99_seconds * 1000:,.0f} ms"
     return [
         ("rate", rich.text.Text(f"{read} events read · {written} rows written")),
-        ("lag", rich.text.Text(f"{lane.lag.events:,} events · {duration(lane.lag.oldest_unread_seconds)}")),
+        ("lag", _lag(lane.lag)),
         ("batch", rich.text.Text(target)),
         ("made", rich.text.Text(made)),
         ("closed by", rich.text.Text(_flushes(lane))),
@@ -110,6 +132,28 @@ def _lane_lines(lane: control_pb2.LaneStatus, before: control_pb2.LaneStatus, se
         ("rows", _rows(ledger)),
         ("dead", _dead(lane)),
     ]
+
+
+def _lag(lag: control_pb2.Lag) -> rich.text.Text:
+    """Of a topic that others write also how much of what it keeps is used up; red where somebody should act."""
+    text = rich.text.Text(f"{lag.events:,} events · {duration(lag.oldest_unread_seconds)}")
+    if lag.retention_used >= 0.005:
+        style = "red" if lag.retention_used >= expiry.NEAR else "none"
+        text.append(f" · {min(lag.retention_used, 1.0):.0%} of what the topic keeps", style=style)
+    return text
+
+
+def _endpoints(lane: control_pb2.LaneStatus) -> rich.text.Text:
+    """What there is to say of several endpoints, of second writes, and of a store that asks for less."""
+    seen, hedges = lane.endpoints, lane.hedges
+    text = rich.text.Text()
+    if seen.known > 1:
+        text.append(f" · {seen.well} of {seen.known} endpoints well", style="yellow" if seen.well < seen.known else "none")
+    if hedges.sent or hedges.withheld:
+        text.append(f" · hedged {hedges.sent:,}, {hedges.won:,} won, {hedges.withheld:,} withheld")
+    if lane.pressure:
+        text.append(f" · store asks for less (step {lane.pressure})", style="yellow")
+    return text
 
 
 def _dead(lane: control_pb2.LaneStatus) -> rich.text.Text:

@@ -7,7 +7,7 @@ from typing import TypeVar
 
 from penstock.v1 import control_pb2
 
-_Counts = TypeVar("_Counts", control_pb2.IngestStatus, control_pb2.Ledger, control_pb2.Replays)
+_Counts = TypeVar("_Counts", control_pb2.IngestStatus, control_pb2.Ledger, control_pb2.Replays, control_pb2.Hedges)
 
 _WORST_FIRST = ("Halted", "Paused", "Starting", "Draining", "Running", "Drained")
 _CIRCUITS = ("Open", "HalfOpen", "Closed")
@@ -32,8 +32,15 @@ def added(statuses: Sequence[control_pb2.StatusResponse]) -> control_pb2.StatusR
         lanes=lanes.values(),
         uptime_seconds=max(status.uptime_seconds for status in statuses),
         cpu_seconds=sum(status.cpu_seconds for status in statuses),
-        retired=first.retired,
+        stage_seconds=_stages(statuses),
+        retired=next((status.retired for status in statuses if status.retired), []),
+        message="; ".join(dict.fromkeys(status.message for status in statuses if status.message)),
     )
+
+
+def _stages(statuses: Sequence[control_pb2.StatusResponse]) -> dict[str, float]:
+    names = {name for status in statuses for name in status.stage_seconds}
+    return {name: sum(status.stage_seconds[name] for status in statuses) for name in names}
 
 
 def _lane(one: control_pb2.LaneStatus, other: control_pb2.LaneStatus) -> control_pb2.LaneStatus:
@@ -45,9 +52,15 @@ def _lane(one: control_pb2.LaneStatus, other: control_pb2.LaneStatus) -> control
     made.message = "; ".join(dict.fromkeys(text for text in (one.message, other.message) if text))
     made.lag.events = one.lag.events + other.lag.events
     made.lag.oldest_unread_seconds = max(one.lag.oldest_unread_seconds, other.lag.oldest_unread_seconds)
+    made.lag.retention_used = max(one.lag.retention_used, other.lag.retention_used)
     _sum(made.ledger, [other.ledger])
     _sum(made.replays, [other.replays])
+    _sum(made.hedges, [other.hedges])
+    # Each process sees the same endpoints; the one that sees the fewest well knows the most.
+    made.endpoints.CopyFrom(min(one.endpoints, other.endpoints, key=lambda each: each.well))
+    made.pressure = max(one.pressure, other.pressure)
     made.dead_letters_written += other.dead_letters_written
+    made.partitions[:] = sorted({*one.partitions, *other.partitions})
     _add_letters(made.dead_letters, other.dead_letters)
     for reason, count in other.flushes.items():
         made.flushes[reason] += count

@@ -29,11 +29,22 @@ class Events:
     ordinals: Index
     origins: pa.Table | None = None
     """Of replayed events: where they stood when they failed, as delivery.ADDRESS_COLUMNS without the item."""
+    blocks: Index | None = None
+    """Offset of the block each event was read in; None where that is its own offset."""
+
+    @property
+    def block_offsets(self) -> Index:
+        """By which the books know what an event was read in."""
+        return self.offsets if self.blocks is None else self.blocks
 
     def part(self, start: int, stop: int) -> Events:
         """Events `start` up to `stop`."""
-        origins = None if self.origins is None else self.origins.slice(start, stop - start)
-        return Events(offsets=self.offsets[start:stop], ordinals=self.ordinals[start:stop], origins=origins)
+        return Events(
+            offsets=self.offsets[start:stop],
+            ordinals=self.ordinals[start:stop],
+            origins=None if self.origins is None else self.origins.slice(start, stop - start),
+            blocks=None if self.blocks is None else self.blocks[start:stop],
+        )
 
     def position(self, event: int) -> addresses.Position:
         return addresses.Position(int(self.offsets[event]), int(self.ordinals[event]))
@@ -58,8 +69,13 @@ class Chunk:
 
     @property
     def row_offsets(self) -> Index:
-        """The block offset of each row."""
+        """The offset of each row's event."""
         return self.events.offsets[self.row_events]
+
+    @property
+    def row_blocks(self) -> Index:
+        """The offset of the block of each row."""
+        return self.events.block_offsets[self.row_events]
 
     def cut(self, rows: int) -> tuple[Chunk, Chunk | None]:
         """The largest head of whole events with at most `rows` rows; and what remains.
@@ -150,7 +166,7 @@ class Chunk:
 
     def rows_by_block(self) -> dict[int, int]:
         """Row counts by block offset."""
-        offsets, counts = np.unique(self.row_offsets, return_counts=True)
+        offsets, counts = np.unique(self.row_blocks, return_counts=True)
         return dict(zip(offsets.tolist(), counts.tolist(), strict=True))
 
 

@@ -22,6 +22,9 @@ class Dialect(enum.Enum):
     SPRING = "Spring"
 
 
+TOOLS = {Dialect.CONNECT: ("connect",), Dialect.KAFKA: ("kafka", "streams"), Dialect.SPRING: ("spring",), Dialect.PENSTOCK: ()}
+"""Whose headers a dialect means, by the names of their layouts."""
+
 _FOREIGN = {Dialect.CONNECT: foreign.connect, Dialect.KAFKA: foreign.kafka, Dialect.SPRING: foreign.spring}
 
 
@@ -30,6 +33,11 @@ def encode(letter: deadletters.DeadLetter, dialect: Dialect = Dialect.PENSTOCK) 
     if dialect is Dialect.PENSTOCK:
         return letter.original, native.encode(letter)
     return letter.original, {**_FOREIGN[dialect](letter), rest.HEADER: rest.encode(letter)}
+
+
+def is_ours(headers: Mapping[str, bytes]) -> bool:
+    """Whether Penstock wrote this letter, in whichever dialect."""
+    return rest.HEADER in headers or native.VERSION_HEADER in headers
 
 
 def decode(value: bytes, headers: Mapping[str, bytes], *, stamped_microseconds: int = 0) -> deadletters.DeadLetter:

@@ -7,7 +7,9 @@ ExceptionHandlerUtils of Streams (KIP-1034), Spring's DeadLetterPublishingRecove
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+
+import msgspec
 
 from penstock.core import addresses, deadletters
 from penstock.core.dialects import texts
@@ -21,15 +23,19 @@ _INT32_MAX = 2**31 - 1
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Layout:
-    """Where a tool writes what. `who` is the connector or group that gave up; names that a tool lacks are empty."""
+    """Where a tool writes what. `who` is the connector or group that gave up; names that a tool lacks are empty.
+
+    Of `message` and `cause` the first that is there counts: Spring has others for a key that it can't read.
+    """
 
     tool: str
+    prefix: str
     topic: str
     partition: str
     offset: str
-    message: str
+    message: tuple[str, ...]
     who: str = ""
-    cause: str = ""
+    cause: tuple[str, ...] = ()
     stage: str = ""
     timestamp: str = ""
     binary: bool = False
@@ -50,38 +56,42 @@ class Layout:
 _LAYOUTS = (
     Layout(
         tool="connect",
+        prefix=_CONNECT,
         topic=_CONNECT + "topic",
         partition=_CONNECT + "partition",
         offset=_CONNECT + "offset",
-        message=_CONNECT + "exception.message",
+        message=(_CONNECT + "exception.message",),
         who=_CONNECT + "connector.name",
-        cause=_CONNECT + "exception.class.name",
+        cause=(_CONNECT + "exception.class.name",),
         stage=_CONNECT + "stage",
     ),
     Layout(
         tool="kafka",
+        prefix=_KAFKA,
         topic=_KAFKA + "topic",
         partition=_KAFKA + "partition",
         offset=_KAFKA + "offset",
-        message=_KAFKA + "message",
+        message=(_KAFKA + "message",),
         who=_KAFKA + "group",
     ),
     Layout(
         tool="streams",
+        prefix=_STREAMS,
         topic=_STREAMS + "topic",
         partition=_STREAMS + "partition",
         offset=_STREAMS + "offset",
-        message=_STREAMS + "message",
-        cause=_STREAMS + "exception",
+        message=(_STREAMS + "message",),
+        cause=(_STREAMS + "exception",),
     ),
     Layout(
         tool="spring",
+        prefix=_SPRING,
         topic=_SPRING + "original-topic",
         partition=_SPRING + "original-partition",
         offset=_SPRING + "original-offset",
-        message=_SPRING + "exception-message",
+        message=(_SPRING + "exception-message", _SPRING + "key-exception-message"),
         who=_SPRING + "original-consumer-group",
-        cause=_SPRING + "exception-fqcn",
+        cause=(_SPRING + "exception-fqcn", _SPRING + "key-exception-fqcn"),
         timestamp=_SPRING + "original-timestamp",
         binary=True,
     ),
@@ -145,15 +155,20 @@ def spring(letter: deadletters.DeadLetter) -> dict[str, bytes]:
     }
 
 
-def layout_of(headers: Mapping[str, bytes]) -> Layout | None:
+def layouts(tools: Iterable[str]) -> list[Layout]:
+    """Those of these tools."""
+    return [layout for layout in _LAYOUTS if layout.tool in tools]
+
+
+def layout_of(headers: Mapping[str, bytes], among: Iterable[Layout] = _LAYOUTS) -> Layout | None:
     """Who wrote this; every tool writes the topic."""
-    return next((layout for layout in _LAYOUTS if layout.topic in headers), None)
+    return next((layout for layout in among if layout.topic in headers), None)
 
 
 def message(headers: Mapping[str, bytes]) -> str:
     """Why, in the words of whoever wrote it; empty where nothing is said."""
     layout = layout_of(headers)
-    return texts.lenient(headers.get(layout.message, b"")) if layout else ""
+    return _first(headers, layout.message) if layout else ""
 
 
 def decode(layout: Layout, value: bytes, headers: Mapping[str, bytes], stamped_microseconds: int) -> deadletters.DeadLetter:
@@ -162,36 +177,55 @@ def decode(layout: Layout, value: bytes, headers: Mapping[str, bytes], stamped_m
     Raises DeadLetterError for a place that can't be read; other headers are kept as far as they are text.
     """
     partition, offset = layout.place(headers)
-    topic, who, cause, why = (_text(headers, name) for name in (layout.topic, layout.who, layout.cause, layout.message))
+    topic, who = (_text(headers, name) for name in (layout.topic, layout.who))
+    cause, why = (_first(headers, names) for names in (layout.cause, layout.message))
     log_id = f"{layout.tool}:{topic}"
-    category = _CATEGORY_OF_STAGE.get(headers.get(layout.stage, b""), deadletters.Category.UNCLASSIFIED)
-    address = addresses.Address(log_id, partition, addresses.Position(offset, 0))
     said = why or cause or "no reason given"
     # Streams writes the whole exception as text: its class, then its message.
     code = cause.partition(": ")[0]
-    return deadletters.DeadLetter(
+    address = addresses.Address(log_id, partition, addresses.Position(offset, 0))
+    return msgspec.structs.replace(
+        whole_event(value, tool=layout.tool, said=said, failed_at_microseconds=stamped_microseconds),
         id=deadletters.letter_id(address, f"{layout.tool}:{who}", ()),
-        lane="",
-        namespace="",
-        pipeline="",
         sink=who,
         log_id=log_id,
         partition=partition,
         offset=offset,
+        stage=_text(headers, layout.stage) or layout.tool,
+        category=(category := _category(headers.get(layout.stage, b""), code)),
+        code=code,
+        fingerprint=deadletters.fingerprint(category, said),
+        received_at_microseconds=_received(layout, headers),
+        append_time_microseconds=_received(layout, headers),
+    )
+
+
+def whole_event(value: bytes, *, tool: str, said: str, failed_at_microseconds: int) -> deadletters.DeadLetter:
+    """What is the same of every letter of another tool: it is about the whole event, and has no place and no lane yet."""
+    category = deadletters.Category.UNCLASSIFIED
+    return deadletters.DeadLetter(
+        id="",
+        lane="",
+        namespace="",
+        pipeline="",
+        sink="",
+        log_id="",
+        partition=-1,
+        offset=-1,
         ordinal=0,
         items=(),
         unit=deadletters.Unit.EVENT,
-        stage=_text(headers, layout.stage) or layout.tool,
+        stage=tool,
         category=category,
-        code=code,
+        code="",
         message=said,
         expression="",
         fingerprint=deadletters.fingerprint(category, said),
         original=value,
         original_format=deadletters.OriginalFormat.JSON,
-        received_at_microseconds=_received(layout, headers),
-        append_time_microseconds=_received(layout, headers),
-        failed_at_microseconds=stamped_microseconds,
+        received_at_microseconds=0,
+        append_time_microseconds=0,
+        failed_at_microseconds=failed_at_microseconds,
         schema_fingerprint="",
         revision="",
         traceparent="",
@@ -205,6 +239,17 @@ def _received(layout: Layout, headers: Mapping[str, bytes]) -> int:
         return 0
     microseconds = texts.big_endian(layout.timestamp, headers[layout.timestamp], 8) * 1000
     return microseconds if 0 <= microseconds <= texts.MAX_MICROSECONDS else 0
+
+
+def _category(stage: bytes, code: str) -> deadletters.Category:
+    """Only Connect says where it failed; of the others it is known where a reader of bytes gave up."""
+    if code.endswith("DeserializationException"):
+        return deadletters.Category.MALFORMED
+    return _CATEGORY_OF_STAGE.get(stage, deadletters.Category.UNCLASSIFIED)
+
+
+def _first(headers: Mapping[str, bytes], names: Iterable[str]) -> str:
+    return next((texts.lenient(headers[name]) for name in names if name in headers), "")
 
 
 def _text(headers: Mapping[str, bytes], name: str) -> str:

@@ -16,9 +16,10 @@ _PREFIX = "penstock.dead-letter."
 VERSION_HEADER = _PREFIX + "version"
 HEADERS = {name: _PREFIX + name.replace("_", "-") for name in deadletters.DeadLetter.__struct_fields__ if name != "original"}
 _VERSION = b"%d" % VERSION
-_LATER = {"split_from": "", "state": b""}
+_LATER = {"split_from": "", "state": b"", "record": None, "elsewhere": None}
 """Fields that the first letters did not have, with what stands for nothing; then there is no header."""
 _INTEGERS = frozenset(field.name for field in msgspec.structs.fields(deadletters.DeadLetter) if field.type is int)
+_JSON = frozenset({"items", "record", "elsewhere"})
 _FAULTS = (msgspec.MsgspecError, ValueError, RecursionError)
 
 
@@ -78,13 +79,13 @@ def _to_bytes(value: object) -> bytes:
 
 
 def _from_bytes(name: str, header: str, value: bytes) -> object:
-    if len(value) > texts.MAX_BYTES:
+    if len(value) > texts.MAX_BYTES and name != "record":
         raise deadletters.DeadLetterError(f"{header}: {texts.shown(value)} is longer than any that is written")
     try:
         if name in _INTEGERS:
             return texts.number(header, value)
-        return msgspec.json.decode(value) if name == "items" else value.decode()
+        return msgspec.json.decode(value) if name in _JSON else value.decode()
     except UnicodeDecodeError as error:
         raise deadletters.DeadLetterError(f"{header}: {texts.shown(value)} is not UTF-8") from error
     except (msgspec.MsgspecError, RecursionError) as error:
-        raise deadletters.DeadLetterError(f"{header}: {texts.shown(value)} is no list of numbers") from error
+        raise deadletters.DeadLetterError(f"{header}: {texts.shown(value)} is no JSON") from error

@@ -49,7 +49,7 @@ def _explode(told: spec.TransformSpec) -> Iterator[errors.Problem]:
         yield _problem(f"{_AT}.explode.field", told.explode.field, "unknown field", f"fields here: {', '.join(declared)}")
     elif field.type is not schema.FieldType.LIST:
         yield _problem(f"{_AT}.explode.field", field.name, f"is {field.type.value}, not List", "explode a field of type List")
-    taken = {name.lower() for name in (*declared, "original", "received_at")}
+    taken = {name.lower() for name in (*declared, "original", "received_at", *(field.name for field in told.schema.added))}
     for path, name in ((f"{_AT}.explode.as", told.explode.item), (f"{_AT}.explode.indexAs", told.explode.index)):
         if name is None:
             continue
@@ -89,7 +89,7 @@ def _members(field: schema.Field, path: str) -> Iterator[errors.Problem]:
 
 def _taken(told: spec.TransformSpec) -> set[str]:
     """Names of columns that are there without state and variables."""
-    taken = {field.name.lower() for field in told.schema.fields} | {"original", "received_at"}
+    taken = {field.name.lower() for field in (*told.schema.fields, *told.schema.added)} | {"original", "received_at"}
     if told.explode:
         taken |= {name.lower() for name in (told.explode.item, told.explode.index) if name}
     return taken

@@ -58,6 +58,7 @@ def readable(told: spec.TransformSpec) -> dict[str, Source]:
         columns[RECEIVED_AT] = (RECEIVED_AT_COLUMN, pa.field(RECEIVED_AT, _TIME))
     if told.schema.unknown_fields is schema.UnknownFields.KEEP:
         columns.setdefault(ORIGINAL, (ORIGINAL_COLUMN, pa.field(ORIGINAL, pa.binary())))
+    columns |= {field.name: (field.name, field) for field in schema.added_fields(told.schema)}
     if told.state:
         columns |= {value.name: (value.hidden, value.column) for value in told.state.values}
     made = {name: _of_event(index, column, field, exploded) for index, (name, (column, field)) in enumerate(columns.items())}

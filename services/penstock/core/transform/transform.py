@@ -7,7 +7,7 @@ itself; the engine works out the rest. One instance per worker thread: it holds 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -34,8 +34,13 @@ class Transform:
         memory_limit_bytes: int = engine.DEFAULT_MEMORY_BYTES,
         time_limit_seconds: float = engine.DEFAULT_SECONDS,
         made_limit_bytes: int | None = None,
+        clock: Callable[[], float] = float,
     ) -> None:
-        """`made_limit_bytes`: what expressions that multiply may make of one row; unless told, all of the memory."""
+        """`made_limit_bytes`: what expressions that multiply may make of one row; unless told, all of the memory. `clock` tells
+        seconds, by which `explode_seconds` is measured."""
+        self._clock = clock
+        self.explode_seconds = 0.0
+        """What making rows of events has taken, before the query sees them."""
         self._plan = compiler.compile(told)
         self._written = [output for output in self._plan.outputs if not output.route_only]
         self._repeated = weight.repeated_columns(self._plan)
@@ -83,8 +88,11 @@ class Transform:
 
         With `items`, of each event only the rows of the items it names, which keep their numbers; none named means all.
         """
+        began = self._clock()
         group = _Group(self._plan, events, items)
-        answers, failed = self._queries.run(group.engine_table()) if self._queries else ([], [])
+        table = group.engine_table() if self._queries else None
+        self.explode_seconds += self._clock() - began
+        answers, failed = self._queries.run(table) if self._queries else ([], [])
         chosen = _Chosen.of(answers, group.count, self._plan) if self._queries else _Chosen(rows=None, result=None)
         return spec.Transformed(
             rows=self._table(group, chosen),

@@ -127,6 +127,11 @@ class EmbeddedLog:
         self._check_open()
         return await self._readers.run(functools.partial(embedded_reader.committed, topic=topic, group=group))
 
+    async def commit_for(self, topic: str, group: str, commits: Mapping[int, port.Commit]) -> None:
+        if (topic, group) in self._subscriptions:
+            raise port.GroupInUseError(f"group {group} reads {topic} in this process, and only it may commit")
+        await self._commit(topic, group, commits)
+
     async def save_snapshot(self, topic: str, group: str, partition: int, snapshot: port.Snapshot) -> None:
         await self._ask(embedded_store.SaveSnapshot(topic=topic, group=group, partition=partition, snapshot=snapshot))
 

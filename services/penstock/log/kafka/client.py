@@ -17,6 +17,7 @@ from typing import Any, TypeVar
 from aiokafka import admin, errors, structs
 from aiokafka.admin import config_resource
 from aiokafka.client import AIOKafkaClient, CoordinationType
+from aiokafka.consumer import fetcher
 from aiokafka.protocol import commit as commit_protocol
 from aiokafka.protocol import fetch, group, offset
 from aiokafka.record import memory_records
@@ -27,6 +28,8 @@ from penstock.log.kafka import settings as kafka_settings
 
 _EARLIEST, _LATEST = -2, -1
 _FETCH_BYTES = 64 << 10
+_SETTLED_BYTES = 1 << 20
+_COMMITTED = fetcher.READ_COMMITTED
 _PAUSE_SECONDS = 0.1
 _LONGEST_PAUSE_SECONDS = 1.0
 
@@ -102,6 +105,11 @@ class Client:
             async with bounded(f"connecting to {self._settings.bootstrap}", seconds):
                 await self._brokers.bootstrap()
                 await self._admin.start()
+        except port.LogUnavailableError as error:
+            await self.close()
+            told, patience = self._settings, self._settings.patience
+            why = await connection.refusal(told.bootstrap, told.security, patience.request)
+            raise port.LogUnavailableError(f"Kafka: connecting to {told.bootstrap}: {why}") if why else error from error
         except BaseException:
             await self.close()
             raise
@@ -129,18 +137,29 @@ class Client:
                 raise port.LogError(f"Kafka: creating {name}: {errors.for_code(code).__name__}: {message}")
 
     async def configs(self, name: str) -> dict[str, str]:
+        """Asked again while the broker that is asked has not heard of a topic which was made a moment ago."""
         resource = config_resource.ConfigResource(config_resource.ConfigResourceType.TOPIC, name)
-        answers = await self._ask(f"reading the settings of {name}", lambda: self._admin.describe_configs([resource]))
-        found: dict[str, str] = {}
-        for answer in answers:
-            for code, _, _, _, entries in answer.resources:
-                _check(code, f"reading the settings of {name}")
-                found |= {entry[0]: entry[1] for entry in entries}
-        return found
 
-    async def bounds(self, name: str, partition: int) -> port.Bounds:
-        start, end = [await self._offset(name, partition, which) for which in (_EARLIEST, _LATEST)]
+        async def ask() -> dict[str, str]:
+            found: dict[str, str] = {}
+            for answer in await self._admin.describe_configs([resource]):
+                for code, _, _, _, entries in answer.resources:
+                    if code:
+                        raise errors.for_code(code)(name)
+                    found |= {entry[0]: entry[1] for entry in entries}
+            return found
+
+        return await self._ask(f"reading the settings of {name}", ask)
+
+    async def bounds(self, name: str, partition: int, isolation: int = 0) -> port.Bounds:
+        """The end is where a transaction is still open for who asks with the isolation of committed records."""
+        start, end = [await self._offset(name, partition, which, isolation) for which in (_EARLIEST, _LATEST)]
         return port.Bounds(start=start, end=end)
+
+    async def offset_at(self, name: str, partition: int, milliseconds: int) -> int | None:
+        """Of the first record with this timestamp or a later one; None where there is none."""
+        found = await self._offset(name, partition, milliseconds)
+        return None if found < 0 else found
 
     async def committed(self, group_name: str, name: str) -> dict[int, port.Commit]:
         """Not asked of the client's own way, which takes a coordinator that has just moved for a group without commits."""
@@ -179,6 +198,13 @@ class Client:
                 raise port.PartitionLostError(f"{group_name} lost {sorted(commits)} of {name}: {error.__cause__!r}") from error
             raise
 
+    async def commit_for(self, group_name: str, name: str, commits: Mapping[int, port.Commit]) -> None:
+        """In nobody's name, which the brokers take for a group without members only. Raises GroupInUseError."""
+        try:
+            await self.commit(group_name, name, Membership(generation=-1, member=""), commits)
+        except port.PartitionLostError as error:
+            raise port.GroupInUseError(f"{group_name} has members, and only they may commit for it") from error
+
     async def leave(self, group_name: str, member: str) -> None:
         """The group goes on at once, instead of when the member's session has run out. Once: it matters little."""
         with contextlib.suppress(port.LogError):
@@ -189,8 +215,8 @@ class Client:
         below = {structs.TopicPartition(name, partition): admin.RecordsToDelete(before_offset=before)}
         await self._ask(f"trimming {name}/{partition}", lambda: self._admin.delete_records(below))
 
-    async def size_bytes(self, names: Sequence[str]) -> int:
-        """Of one copy of each partition: the largest that a broker has."""
+    async def sizes(self, names: Sequence[str]) -> dict[tuple[str, int], int]:
+        """Bytes of one copy of each partition, by topic and number: of the largest that a broker has."""
         largest: dict[tuple[str, int], int] = collections.defaultdict(int)
         for broker in self._brokers.cluster.brokers():
             request = messages.DescribeLogDirs(list(names), self._settings.partitions)
@@ -200,11 +226,11 @@ class Client:
                 for name, partitions in topics:
                     for number, size, *_ in partitions:
                         largest[name, number] = max(largest[name, number], size)
-        return sum(largest.values())
+        return largest
 
     async def fetch(self, topic: str, name: str, partition: int, start: int, max_bytes: int) -> list[port.Record]:
         """Some records from `start` on, none at the end. Raises OffsetOutOfRangeError, DamagedLogError."""
-        content = await self._fetch(name, partition, start, max_bytes)
+        _, content = await self._fetch(name, partition, start, max_bytes)
         return [
             records.to_record(topic, partition, item.offset, item.timestamp, item.value, item.headers)
             for batch in _batches(name, partition, content)
@@ -214,7 +240,7 @@ class Client:
 
     async def fetch_keyed(self, name: str, partition: int, start: int) -> tuple[list[tuple[bytes, bytes | None]], int]:
         """Keys and values of a compacted topic, and the offset to go on from, which is `start` at the end."""
-        content = await self._fetch(name, partition, start, kafka_settings.MESSAGE_BYTES)
+        _, content = await self._fetch(name, partition, start, kafka_settings.MESSAGE_BYTES)
         found: list[tuple[bytes, bytes | None]] = []
         following = start
         for batch in _batches(name, partition, content):
@@ -222,21 +248,39 @@ class Client:
             following = max(following, batch.next_offset)
         return found, following
 
-    async def _fetch(self, name: str, partition: int, start: int, max_bytes: int) -> bytes:
+    async def fetch_settled(self, name: str, partition: int, start: int) -> tuple[list[structs.ConsumerRecord[Any, Any]], int]:
+        """Some records that others wrote, without those of transactions that were given up, and the offset to go on from.
+
+        That is `start` at the end, or where a transaction is still open. Raises OffsetOutOfRangeError, DamagedLogError, LogError.
+        """
+        aborted, content = await self._fetch(name, partition, start, _SETTLED_BYTES, _COMMITTED)
+        place = structs.TopicPartition(name, partition)
+        batches = memory_records.MemoryRecords(content)
+        reader = fetcher.PartitionRecords(place, batches, aborted, start, None, None, True, _COMMITTED)
+        try:
+            return list(reader), reader.next_fetch_offset
+        except errors.CorruptRecordException as error:
+            raise port.DamagedLogError(f"{name}/{partition}: {error}") from error
+        except errors.UnsupportedCodecError as error:
+            raise port.LogError(f"{name}/{partition}: the records from {start} on are compressed: {error}") from error
+
+    async def _fetch(self, name: str, partition: int, start: int, max_bytes: int, isolation: int = 0) -> tuple[Any, bytes]:
+        """Which transactions were given up, and the batches."""
         wanted = [(name, [(partition, start, max(max_bytes, _FETCH_BYTES))])]
 
         async def ask() -> Any:
-            request = fetch.FetchRequest(0, 0, max(max_bytes, _FETCH_BYTES), 0, wanted)
+            request = fetch.FetchRequest(0, 0, max(max_bytes, _FETCH_BYTES), isolation, wanted)
             return _only_partition((await self._send_to_leader(name, partition, request)).topics)
 
-        _, code, *_, content = await self._ask(f"reading {name}/{partition}", ask)
+        _, code, *told, content = await self._ask(f"reading {name}/{partition}", ask)
         if code == errors.OffsetOutOfRangeError.errno:
             raise port.OffsetOutOfRangeError(f"{name}/{partition}: offset {start} is not in the log")
-        return bytes(content or b"")
+        return next((one for one in told if isinstance(one, list)), None), bytes(content or b"")
 
-    async def _offset(self, name: str, partition: int, which: int) -> int:
+    async def _offset(self, name: str, partition: int, which: int, isolation: int = 0) -> int:
         async def ask() -> int:
-            response = await self._send_to_leader(name, partition, offset.OffsetRequest(-1, 0, [(name, [(partition, which)])]))
+            request = offset.OffsetRequest(-1, isolation, [(name, [(partition, which)])])
+            response = await self._send_to_leader(name, partition, request)
             _, _, _, found, *_ = _only_partition(response.topics)
             return int(found)
 

@@ -12,6 +12,7 @@ from typing import Any
 import aiokafka
 from aiokafka import errors
 from aiokafka.client import AIOKafkaClient
+from aiokafka.conn import collect_hosts, create_conn
 
 from penstock.log.kafka import settings as kafka_settings
 
@@ -35,6 +36,28 @@ def told(bootstrap: str, security: kafka_settings.Security, request_seconds: flo
             "sasl_plain_password": login.password,
         }
     return found
+
+
+async def refusal(bootstrap: str, security: kafka_settings.Security, request_seconds: float) -> str:
+    """Why none of the brokers can be asked: the client itself says only that none can. Empty when one answers after all."""
+    found = []
+    settings = told(bootstrap, security, request_seconds)
+    del settings["bootstrap_servers"]
+    for host, port, _ in collect_hosts(bootstrap):
+        try:
+            (await create_conn(host, port, **settings)).close()
+            return ""
+        except (OSError, errors.KafkaError, TimeoutError) as error:
+            found.append(f"{host}:{port}: {_said(error)}")
+    return "; ".join(found)
+
+
+def _said(error: Exception) -> str:
+    if isinstance(error, errors.AuthenticationFailedError | errors.SaslAuthenticationFailed):
+        return f"it refuses these credentials: {error}"
+    if isinstance(error, TimeoutError):
+        return "no answer in time"
+    return str(error) or repr(error)
 
 
 async def abandon(producer: aiokafka.AIOKafkaProducer, seconds: float) -> None:

@@ -32,29 +32,36 @@ class KafkaLog:
     `append_time` is the leader's clock: it may step back where a leader moves to a broker whose clock is behind.
     """
 
-    def __init__(self, settings: kafka_settings.Settings, client: kafka_client.Client, identity: str) -> None:
+    def __init__(
+        self, settings: kafka_settings.Settings, client: kafka_client.Client, identity: str, main: str = port.EVENTS
+    ) -> None:
         self._settings = settings
         self._client = client
         self._identity = identity
         self._producer = kafka_producer.Producer(settings, self._end, self._look)
         self._ensuring = asyncio.Lock()
-        self._known = {port.EVENTS, port.DEAD_LETTERS}
+        self._known = {main, port.DEAD_LETTERS}
         self._subscriptions: set[kafka_subscription.KafkaSubscription] = set()
         self._size = 0
         self._sized_at: float | None = None
         self._closed = False
 
     @classmethod
-    async def open(cls, settings: kafka_settings.Settings) -> KafkaLog:
-        """Make the topics of events and dead letters unless they are there.
+    async def open(cls, settings: kafka_settings.Settings, main: str = port.EVENTS, *, create: bool = True) -> KafkaLog:
+        """Make the topics of events and dead letters unless they are there; `main` is the one whose id is the log's.
+
+        A log beside topics of others has no events of its own: its main topic is that of dead letters. Without `create` it is
+        an error when the topics are not there.
 
         Raises LogError when the cluster can't be reached or has other partitions, TopicMisconfiguredError.
         """
         client = kafka_client.Client(settings)
         await client.open()
         try:
+            if not create:
+                await _check_there(client, topics.topic_name(settings.prefix, main))
             await _ensure(client, settings, port.DEAD_LETTERS)
-            return cls(settings, client, await _ensure(client, settings, port.EVENTS))
+            return cls(settings, client, await _ensure(client, settings, main), main)
         except BaseException:
             await client.close()
             raise
@@ -121,6 +128,10 @@ class KafkaLog:
         name = await self._place(topic, 0)
         return await self._client.committed(topics.group_name(self._settings.prefix, group, topic), name)
 
+    async def commit_for(self, topic: str, group: str, commits: Mapping[int, port.Commit]) -> None:
+        name, known_as = await self._place(topic, 0), topics.group_name(self._settings.prefix, group, topic)
+        await self._client.commit_for(known_as, name, commits)
+
     async def save_snapshot(self, topic: str, group: str, partition: int, snapshot: port.Snapshot) -> None:
         """As the port says; not held against `max_bytes`."""
         await (await self._snapshots(partition)).save(
@@ -145,7 +156,18 @@ class KafkaLog:
     async def size_bytes(self) -> int:
         """Of one copy of everything. The brokers let go of what was trimmed a segment at a time, so it falls late."""
         self._check_open()
-        return await self._client.size_bytes([topics.topic_name(self._settings.prefix, topic) for topic in self._known])
+        return sum((await self._sizes()).values())
+
+    async def _sizes(self) -> dict[tuple[str, int], int]:
+        return await self._client.sizes([topics.topic_name(self._settings.prefix, topic) for topic in self._known])
+
+    async def _untrimmed(self) -> int:
+        """Without the partitions of which everything was trimmed: the brokers keep the segment they write all the same."""
+        total = 0
+        for (name, partition), size in (await self._sizes()).items():
+            bounds = await self._client.bounds(name, partition)
+            total += size if bounds.end > bounds.start else 0
+        return total
 
     async def close(self) -> None:
         if self._closed:
@@ -179,6 +201,8 @@ class KafkaLog:
         if self._sized_at is None or now - self._sized_at > _SIZE_SECONDS:
             self._sized_at = now
             self._size = await self.size_bytes()
+            if self._size + wanted > max_bytes:
+                self._size = await self._untrimmed()
         if self._size + wanted > max_bytes:
             raise port.LogFullError(
                 f"the log holds {self._size} of at most {max_bytes} bytes (retention.maxBytes):"
@@ -203,6 +227,11 @@ class KafkaLog:
     def _check_open(self) -> None:
         if self._closed:
             raise port.LogError(f"the log {self._settings.prefix} was closed")
+
+
+async def _check_there(client: kafka_client.Client, name: str) -> None:
+    if await client.topic(name) is None:
+        raise port.LogError(f"Kafka: there is no topic {name}: has the pipeline run on these brokers, in this namespace?")
 
 
 async def _ensure(client: kafka_client.Client, settings: kafka_settings.Settings, topic: str) -> str:

@@ -109,7 +109,8 @@ class Producer:
         producer = await self._producer()
         try:
             async with client.bounded(f"appending to {name}/{partition}", self._settings.patience.delivery):
-                done = await producer.send_and_wait(name, record.value, partition=partition, headers=records.to_headers(record))
+                headers = records.to_headers(record)
+                done = await producer.send_and_wait(name, record.value, key=record.key, partition=partition, headers=headers)
         except BaseException as error:
             if not isinstance(error.__cause__, errors.MessageSizeTooLargeError):
                 sent.unknown = True

@@ -11,8 +11,8 @@ from __future__ import annotations
 import asyncio
 import collections
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Protocol
 
-import aiokafka
 from aiokafka import errors
 
 from penstock.log import port
@@ -31,6 +31,17 @@ _REFUSED = (
 )
 
 
+class Reading(Protocol):
+    """How the topics of others are read: by what member, and what one piece of what it takes is as a record."""
+
+    def member(self, group: str, news: Callable[[], None]) -> kafka_member.Member: ...
+
+    def size(self, item: Any) -> int:
+        """In bytes."""
+
+    def record(self, number: int, item: Any) -> port.Record: ...
+
+
 class KafkaSubscription:
     """`port.Subscription`. `open` first. A group that never committed starts at each partition's start."""
 
@@ -43,8 +54,11 @@ class KafkaSubscription:
         group: str,
         listener: port.AssignmentListener,
         closed: Callable[[KafkaSubscription], None],
+        reading: Reading | None = None,
     ) -> None:
+        """`reading`: how a log over topics of others is read; None for one of our own."""
         self._settings = settings
+        self._reading = reading
         self._client = client
         self._topic = topic
         self._name = topics.topic_name(settings.prefix, topic)
@@ -56,7 +70,7 @@ class KafkaSubscription:
         self._endings: set[asyncio.Task[None]] = set()
         self._told: kafka_member.Assignment | None = None
         self._ever_told = False
-        self._waiting: dict[int, collections.deque[aiokafka.ConsumerRecord]] = {}
+        self._waiting: dict[int, collections.deque[Any]] = {}
         self._positions: dict[int, int] = {}
         self._paused: set[int] = set()
         self._sought: dict[int, int] = {}
@@ -164,7 +178,10 @@ class KafkaSubscription:
         self._closed(self)
 
     def _join(self) -> kafka_member.Member:
-        self._member = kafka_member.Member(self._settings, self._name, self._group, self._news.set)
+        if self._reading:
+            self._member = self._reading.member(self._group, self._news.set)
+        else:
+            self._member = kafka_member.Member(self._settings, self._name, self._group, self._news.set)
         return self._member
 
     def _retire(self) -> None:
@@ -258,21 +275,26 @@ class KafkaSubscription:
         held = 0
         for done, number in enumerate(ready, 1):
             while self._waiting[number]:
-                size = len(self._waiting[number][0].value or b"")
+                size = self._size(self._waiting[number][0])
                 if taken and held + size > max_bytes * done // len(ready):
                     break
                 try:
-                    taken.append(self._as_record(self._waiting[number][0]))
+                    taken.append(self._as_record(number, self._waiting[number][0]))
                 except port.DamagedLogError:
                     if taken:
                         return taken
                     raise
                 held += size
                 self._waiting[number].popleft()
-                self._positions[number] = taken[-1].offset + 1
+                self._positions[number] = taken[-1].end
         return taken
 
-    def _as_record(self, item: aiokafka.ConsumerRecord) -> port.Record:
+    def _size(self, item: Any) -> int:
+        return self._reading.size(item) if self._reading else len(item.value or b"")
+
+    def _as_record(self, number: int, item: Any) -> port.Record:
+        if self._reading:
+            return self._reading.record(number, item)
         return records.to_record(self._topic, item.partition, item.offset, item.timestamp, item.value, item.headers)
 
     async def _survive(self, failure: Exception) -> None:
@@ -284,6 +306,8 @@ class KafkaSubscription:
                         raise port.OffsetOutOfRangeError(f"{self._topic}/{place.partition}: offset {offset} is not in the log")
             case errors.NoOffsetForPartitionError():
                 pass  # Its position is about to be set.
+            case port.LogUnavailableError():
+                raise failure
             case errors.CorruptRecordException():
                 raise port.DamagedLogError(f"{self._topic}: {failure}")
             case _ if self._member and self._member.broken:

@@ -10,6 +10,9 @@ from collections.abc import Mapping, Sequence
 from penstock.log import port
 from penstock.log.kafka import settings as kafka_settings
 
+_SEGMENTS = 8
+_MOST_SEGMENT_BYTES = 1 << 30
+
 
 class TopicMisconfiguredError(port.LogError):
     """A topic is there but does not keep what the log promises; the message names each setting and the command for it."""
@@ -26,7 +29,7 @@ def group_name(prefix: str, group: str, topic: str) -> str:
 
 def wanted(settings: kafka_settings.Settings) -> dict[str, str]:
     """The settings of a topic of events, dead letters or replayed letters, by Kafka's names."""
-    return {
+    return _segments(settings) | {
         "cleanup.policy": "delete",
         "retention.ms": "-1",
         "retention.bytes": "-1",
@@ -36,6 +39,14 @@ def wanted(settings: kafka_settings.Settings) -> dict[str, str]:
         "max.message.bytes": str(kafka_settings.MESSAGE_BYTES),
         "compression.type": "producer",
     }
+
+
+def _segments(settings: kafka_settings.Settings) -> dict[str, str]:
+    """Brokers let go of whole segments only, and never of the one they write: so these are small beside the log's bound."""
+    if settings.max_bytes is None:
+        return {}
+    share = settings.max_bytes // (_SEGMENTS * settings.partitions)
+    return {"segment.bytes": str(min(max(share, 2 * kafka_settings.MESSAGE_BYTES), _MOST_SEGMENT_BYTES))}
 
 
 def wanted_of_snapshots(settings: kafka_settings.Settings) -> dict[str, str]:
@@ -74,4 +85,4 @@ def check(
 def _enough(key: str, found: str | None, wanted: str) -> bool:
     if key in {"max.message.bytes", "min.insync.replicas"} and found is not None:
         return int(found) >= int(wanted)
-    return key == "compression.type" or found == wanted
+    return key in {"compression.type", "segment.bytes"} or found == wanted

@@ -26,6 +26,8 @@ class Doors:
         http_address: str,
     ) -> None:
         self._pipeline, self._secrets = pipeline, secret_store
+        self.refuses = False
+        """Whether new events are refused."""
         told = lanes.ingest_for(pipeline, grpc_address=grpc_address, http_address=http_address)
         self._service = ingest_service.IngestService(
             dataclasses.replace(told, failpoint=failpoint),
@@ -66,7 +68,15 @@ class Doors:
 
     async def drain(self) -> None:
         """Take no more events, and answer all that were received."""
+        self.refuses = True
         await self._service.drain()
+
+    async def set_lifecycle(self, lifecycle: str) -> None:
+        """Draining: take no more events. Raises ValueError when they were told so before, and are to take events again."""
+        if lifecycle == "Draining":
+            await self.drain()
+        elif self.refuses:
+            raise ValueError("the doors have ended their streams and take no more events: restart the process to open them")
 
     async def close(self) -> None:
         await self._service.close()

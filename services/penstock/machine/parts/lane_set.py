@@ -12,10 +12,12 @@ from penstock.api.model import sinks as api_sinks
 from penstock.batcher import lane as batcher_lane
 from penstock.batcher import status
 from penstock.batcher.writing import sink_client
-from penstock.core import delivery, failpoints, results
+from penstock.core import breaker, delivery, failpoints, results
 from penstock.core.batching import model
 from penstock.log import port
-from penstock.machine import lanes, skipping
+from penstock.machine import lanes, skipping, sourcing
+from penstock.machine.parts import draining
+from penstock.machine.peers import gate
 from penstock.v1 import control_pb2
 
 _log = structlog.get_logger()
@@ -26,47 +28,83 @@ _SINK_RETRY_SECONDS = 1.0
 class LaneSet:
     """`open` each, then `close`. What is asked by name raises KeyError for a sink that has no lane here."""
 
-    def __init__(self, pipeline: api_pipeline.BatchPipeline, log: port.EventLog, failpoint: failpoints.Failpoint) -> None:
-        self._pipeline, self._log, self._failpoint = pipeline, log, failpoint
+    def __init__(
+        self, pipeline: api_pipeline.BatchPipeline, log: port.EventLog, failpoint: failpoints.Failpoint, peers: gate.Peers
+    ) -> None:
+        self._pipeline, self._log, self._failpoint, self._peers = pipeline, log, failpoint, peers
         self._lanes: dict[str, batcher_lane.Lane] = {}
         self._reporters: dict[str, status.Reporter] = {}
         self._addresses: dict[str, str] = {}
+        self._draining = draining.Draining()
+        self._opening: set[asyncio.Task[None]] = set()
         self._skipping = asyncio.Lock()
+        self.waiting: dict[str, str] = {}
+        """Why lanes that are to run have not begun, by sink."""
 
     async def open(self, sink: api_sinks.Sink, address: str, *, patient: bool = False) -> None:
         """Start the lane of `sink`, which is served at `address`. Raises WriteFailedError, LogError.
 
-        `patient`: wait for a sink that does not answer yet.
+        `patient`: wait for a sink that does not answer yet, or whose table is still to be mended.
         """
         self._addresses[sink.name] = address
-        paused = "Paused" in (sink.lifecycle, self._pipeline.spec.lifecycle)
+        lifecycle = "Paused" if sink.lifecycle == "Paused" else self._pipeline.spec.lifecycle
         while True:
             try:
-                return await self._open(sink, paused=paused)
+                await self._open(sink, lifecycle)
             except delivery.WriteFailedError as error:
-                if not patient or error.failure.result_class is not results.ResultClass.OUTAGE:
+                if not patient:
                     raise
-                _log.warning("sink_unreachable", sink=sink.name, address=address, message=error.failure.message)
+                self._wait(sink.name, address, error.failure)
                 await asyncio.sleep(_SINK_RETRY_SECONDS)
+            except port.LogUnavailableError as error:
+                self._wait(sink.name, address, _away(error))
+                await asyncio.sleep(_SINK_RETRY_SECONDS)
+            else:
+                self.waiting.pop(sink.name, None)
+                return
 
-    async def _open(self, sink: api_sinks.Sink, *, paused: bool) -> None:
-        settings = dataclasses.replace(lanes.lane_for(self._pipeline, sink), failpoint=self._failpoint)
-        lane = batcher_lane.Lane(settings, self._log, sink_client.SinkClient(self._addresses[sink.name]))
+    def _wait(self, sink: str, address: str, failure: results.Failure) -> None:
+        why = f"{failure.code}: {failure.message}" + (f"; {failure.remedy}" if failure.remedy else "")
+        if self.waiting.get(sink) != why:
+            _log.warning("sink_unreachable", sink=sink, address=address, code=failure.code, message=failure.message)
+        self.waiting[sink] = why
+
+    async def _open(self, sink: api_sinks.Sink, lifecycle: str) -> None:
+        settings = dataclasses.replace(
+            sourcing.reading(self._pipeline, self._log, lanes.lane_for(self._pipeline, sink)), failpoint=self._failpoint
+        )
+        client = sink_client.SinkClient(self._addresses[sink.name], dial=self._peers.channel)
+        lane = batcher_lane.Lane(settings, self._log, client)
         try:
             await lane.start()
         except BaseException:
             await lane.stop()
             raise
-        if paused:
+        if lifecycle == "Paused":
             lane.pause()
         self._lanes[sink.name], self._reporters[sink.name] = lane, status.Reporter(lane)
+        if lifecycle == "Draining":
+            self._draining.begin(lane)
 
-    async def _stop(self, sink: str) -> None:
+    async def _open_again(self, sink: api_sinks.Sink, lifecycle: str) -> None:
+        """A sink or brokers that are away just now are waited for by themselves."""
+        try:
+            await self._open(sink, lifecycle)
+        except (delivery.WriteFailedError, port.LogUnavailableError):
+            opening = asyncio.create_task(self.open(sink, self._addresses[sink.name], patient=True))
+            self._opening.add(opening)
+            opening.add_done_callback(self._opening.discard)
+
+    async def _stop(self, sink: str, last: batcher_lane.Last | None = None) -> None:
         self._reporters.pop(sink, None)
         if lane := self._lanes.pop(sink, None):
-            await lane.stop()
+            self._draining.end(lane)
+            await lane.stop(last)
 
     async def close(self) -> None:
+        for opening in self._opening:
+            opening.cancel()
+        await asyncio.gather(*self._opening, return_exceptions=True)
         for sink in list(self._lanes):
             await self._stop(sink)
 
@@ -85,23 +123,39 @@ class LaneSet:
         """Why lanes are halted."""
         return [lane.failure for lane in self._lanes.values() if lane.failure]
 
+    @property
+    def drained(self) -> bool:
+        """Whether each lane has been told to drain, and has."""
+        return bool(self._lanes) and all(lane.state is batcher_lane.State.DRAINED for lane in self._lanes.values())
+
     def not_ready(self) -> str:
         """The lanes that have not heard yet which partitions are theirs; empty when all have."""
         return ", ".join(sink for sink, lane in self._lanes.items() if not lane.assigned)
 
     async def reports(self) -> list[control_pb2.LaneStatus]:
-        return [await reporter.report() for reporter in list(self._reporters.values())]
+        found = [await reporter.report() for reporter in list(self._reporters.values())]
+        return found + [control_pb2.LaneStatus(sink=sink, state="Starting", message=why) for sink, why in self.waiting.items()]
 
-    def apply(self, sink: str, write_model: model.WriteModel) -> None:
-        self[sink].apply(write_model)
+    def apply(self, sink: str, write_model: model.WriteModel | None, circuit: breaker.Mode | None) -> None:
+        """Follow this model, and this mode of the circuit breaker, from now on; None: as before."""
+        lane = self[sink]
+        if write_model is not None:
+            lane.apply(write_model)
+        if circuit is not None:
+            _log.info("circuit_mode", sink=sink, mode=circuit.value)
+            lane.circuit.set_mode(circuit)
+            lane.dispatcher.wake()
 
     def set_lifecycle(self, sink: str, lifecycle: str) -> str:
         """Of one lane, or of all. Raises ValueError for a lifecycle that can't be asked for here."""
         chosen = [self[sink]] if sink else list(self._lanes.values())
-        if lifecycle not in {"Running", "Paused"}:
-            raise ValueError(f'lifecycle "{lifecycle}" can\'t be asked for here; use Running or Paused')
+        if lifecycle not in {"Running", "Paused", "Draining"}:
+            raise ValueError(f'lifecycle "{lifecycle}" can\'t be asked for here; use Running, Paused or Draining')
         for lane in chosen:
-            lane.resume() if lifecycle == "Running" else lane.pause()
+            self._draining.end(lane)
+            lane.pause() if lifecycle == "Paused" else lane.resume()
+            if lifecycle == "Draining":
+                self._draining.begin(lane)
         return lifecycle
 
     async def drain(self, timeout_seconds: float) -> bool:
@@ -110,6 +164,8 @@ class LaneSet:
 
     async def release(self, timeout_seconds: float) -> bool:
         """Land what has been read and leave the rest to others; whether that could be done within the bound."""
+        for lane in self._lanes.values():
+            self._draining.end(lane)
         return all(await asyncio.gather(*(lane.release(timeout_seconds) for lane in self._lanes.values())))
 
     async def skip(self, request: control_pb2.SkipRequest) -> control_pb2.SkipResponse:
@@ -127,17 +183,29 @@ class LaneSet:
                     " that can be read, name --partition, --to and --readable-too"
                 )
             if not request.confirmed:
-                return skipping.message(await skipping.plan(self._log, lane.settings, asked), done=False)
+                return skipping.message(await skipping.plan(self._log, lane.settings, asked, lane.partitions), done=False)
             return await self._skip(lane, asked)
 
     async def _skip(self, lane: batcher_lane.Lane, asked: skipping.Asked) -> control_pb2.SkipResponse:
-        """Between the end of the lane and a new one: what it has finished until then is committed and not in the plan."""
+        """Between the lane's last commit and its leaving the group: what it has finished until then is not in the plan, and
+        nobody else can have begun with the partition."""
         (sink,) = (one for one in self._pipeline.spec.sinks if one.name == lane.settings.sink)
-        paused = lane.state is batcher_lane.State.PAUSED
-        await self._stop(sink.name)
+        lifecycle = "Paused" if lane.state is batcher_lane.State.PAUSED else "Running"
+        made: list[skipping.Plan] = []
+
+        async def last(subscription: port.Subscription) -> None:
+            planned = await skipping.plan(self._log, lane.settings, asked, lane.partitions)
+            await skipping.apply(self._log, lane.settings, planned, subscription.commit)
+            made.append(planned)
+
         try:
-            made = await skipping.plan(self._log, lane.settings, asked)
-            await skipping.apply(self._log, lane.settings, made)
+            await self._stop(sink.name, last)
         finally:
-            await self._open(sink, paused=paused)
-        return skipping.message(made, done=True)
+            await self._open_again(sink, lifecycle)
+        if not made:
+            raise skipping.SkipRefusedError(f"{sink.name} is not a member of its group now; try again in a moment")
+        return skipping.message(made[0], done=True)
+
+
+def _away(error: port.LogUnavailableError) -> results.Failure:
+    return results.Failure(result_class=results.ResultClass.OUTAGE, code="LogUnavailable", message=str(error))

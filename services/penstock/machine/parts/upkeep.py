@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 
 import structlog
 
@@ -43,11 +43,13 @@ class Upkeep:
         pipeline: api_pipeline.BatchPipeline,
         log: port.EventLog,
         running: lane_set.LaneSet,
-        gone: retired.Retired | None,
+        gone: retired.Retired,
+        retired_lanes: Sequence[str],
     ) -> None:
+        """`retired_lanes`: those of `gone` at the start, whose letters are counted on."""
         self._pipeline, self._event_log, self._running, self._gone = pipeline, log, running, gone
         self._shared = opening.is_shared(pipeline)
-        self.letters = letter_counts.LetterCounts(log, pipeline, gone.groups() if gone else [], self._owned)
+        self.letters = letter_counts.LetterCounts(log, pipeline, retired_lanes, self._owned)
 
     async def report(self) -> None:
         told = self._pipeline.metadata
@@ -56,22 +58,28 @@ class Upkeep:
 
     async def trim(self) -> None:
         """Nothing unread leaves the log, whoever is slow."""
-        if self._gone:
+        told = self._retention
+        letters_seconds = self._pipeline.spec.dead_letters.retention_hours * 3600.0
+        if owned := self._owned():
             await self._gone.expire()
-        owned = self._owned()
-        told, spec = self._retention, self._pipeline.spec
-        letters_seconds = spec.dead_letters.retention_hours * 3600.0
+            await self._trim_events(owned)
+            await retention.trim_letters(self._event_log, keep_seconds=letters_seconds, partitions=owned, edge=self.letters.edge)
+        await retention.trim_replays(
+            self._event_log, self._running.groups, keep_seconds=max(told.hours * 3600.0, letters_seconds)
+        )
+
+    async def _trim_events(self, owned: Sequence[int]) -> None:
+        spec = self._pipeline.spec
+        if spec.source.type == "Kafka":
+            return  # Its topics are the user's.
+        told, size = self._retention, await self._event_log.size_bytes()
         await retention.trim(
             self._event_log,
-            [lanes.lane_for(self._pipeline, sink).lane for sink in spec.sinks] + (self._gone.groups() if self._gone else []),
-            keep_seconds=told.hours * 3600.0,
+            [lanes.lane_for(self._pipeline, sink).lane for sink in spec.sinks] + await self._gone.groups(),
+            keep_seconds=retention.keep_seconds(told.hours, size, told.max_bytes),
             window_seconds=spec.deduplicate.window_seconds if spec.deduplicate else 0.0,
             stateful=spec.transform.state is not None,
             partitions=owned,
-        )
-        await retention.trim_letters(self._event_log, keep_seconds=letters_seconds, partitions=owned, edge=self.letters.edge)
-        await retention.trim_replays(
-            self._event_log, self._running.groups, keep_seconds=max(told.hours * 3600.0, letters_seconds)
         )
 
     def _owned(self) -> list[int]:

@@ -7,6 +7,7 @@ import ssl
 from collections.abc import Callable, Mapping, Sequence
 
 from penstock.sinks import certificates, tables
+from penstock.tls import client as tls_client
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,7 +30,7 @@ class Credentials:
         tls: certificates.Tls | None = None,
     ) -> None:
         self._user, self._password, self._tls = user, password, tls
-        self._made: tuple[certificates.Texts, ssl.SSLContext] | None = None
+        self._made: tuple[tls_client.Texts, ssl.SSLContext] | None = None
 
     def read(self) -> Prepared:
         """Raises SinkError (config) for a secret that is missing or is no certificate."""

@@ -17,8 +17,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from penstock.core import delivery
-from penstock.sinks import tables
-from penstock.sinks.kafka import avro, batches, json_values, octets, registry
+from penstock.sinks import json_values, tables
+from penstock.sinks.kafka import avro, batches, octets, registry
 
 EVENT_ID = "penstock-event-id"
 """The header with a row's address: the same each time the row is sent, and no other row's."""

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from penstock.batcher import settings as lane_settings
-from penstock.batcher.reading import recall
+from penstock.batcher.reading import decoding, recall
 from penstock.core import blocks, dedup
 from penstock.core.state import spec, table
 from penstock.log import port
@@ -74,7 +74,7 @@ def verdicts(memory: recall.Memory, now: int) -> list[bool]:
 def test_duplicates_are_told_as_if_no_block_stood_in_the_log_twice(made, again, most):
     """Catches a table that is made again with re-sent blocks in it: they push out what is still within the window."""
     told = lane_settings.Deduplicate(key=("id",), window_microseconds=1_000_000, max_events=most)
-    settings = types.SimpleNamespace(transform=types.SimpleNamespace(state=None), deduplicate=told)
+    settings = types.SimpleNamespace(values=None, transform=types.SimpleNamespace(state=None), deduplicate=told)
 
     async def on_worker(call, *arguments):
         return call(*arguments)
@@ -82,7 +82,7 @@ def test_duplicates_are_told_as_if_no_block_stood_in_the_log_twice(made, again, 
     doubled, once = log_of(made, sorted(again))
     recaller = recall.Recaller(settings, DoubledLog(doubled), SCHEMA, on_worker)
     recalled = asyncio.run(recaller.at(0, len(doubled), 0))
-    live = recall.Memory(SCHEMA, told, None)
+    live = recall.Memory(SCHEMA, told, None, decoding.Decoder())
     live.judge(once)
     assert verdicts(recalled.memory, len(doubled)) == verdicts(live, len(doubled))
 
@@ -91,7 +91,7 @@ def test_duplicates_are_told_as_if_no_block_stood_in_the_log_twice(made, again, 
 def test_keys_count_a_block_once_that_stands_in_the_log_twice(made, again):
     """Catches sums that grow by each restart after a re-send."""
     doubled, once = log_of(made, sorted(again))
-    memory, expected = (recall.Memory(SCHEMA, None, table.StateTable(STATE)) for _ in range(2))
+    memory, expected = (recall.Memory(SCHEMA, None, table.StateTable(STATE), decoding.Decoder()) for _ in range(2))
     memory.see(doubled)
     expected.see(once)
     assert (memory.events, memory.blocks) == (expected.events, expected.blocks)

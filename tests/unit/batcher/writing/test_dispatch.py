@@ -15,7 +15,7 @@ from tests.integration import lane_run
 from penstock.api import load
 from penstock.batcher.writing import dispatch
 from penstock.core import addresses, breaker
-from penstock.core.batching import chunks
+from penstock.core.batching import chunks, pressure
 from penstock.core.transform import spec
 from penstock.machine import lanes
 
@@ -28,6 +28,11 @@ class _Lander:
 
     settled_rows = troubled = 0
 
+    def __init__(self) -> None:
+        self.pressure = pressure.Pressure()
+
+    def bound(self, slots: int) -> None: ...
+
     async def land(self, batch: object) -> float:
         return 2.0
 
@@ -36,6 +41,7 @@ class _Stuck(_Lander):
     """The first batch is on its way for ever, and may give up its slot; the rest lands at once."""
 
     def __init__(self) -> None:
+        super().__init__()
         self.when_troubled = lambda: None
         self.landing = 0
 
@@ -108,5 +114,49 @@ async def test_a_batch_that_gives_up_its_slot_lets_the_next_one_go_at_once():
     lander.give_way()
     await _turns()
     assert lander.landing == 2
+    running.cancel()
+    await dispatcher.close()
+
+
+class _Bound(_Lander):
+    """Never lands, and knows how many writes it may have under way."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.slots = 0
+
+    def bound(self, slots: int) -> None:
+        self.slots = slots
+
+    async def land(self, batch: object) -> float:
+        await asyncio.Event().wait()
+        raise AssertionError("it is cancelled")
+
+
+async def test_a_store_that_asks_for_less_gets_it_at_once_and_everything_back_later():
+    """Catches pressure that is only counted, that outlives itself, and a model of the tuner's that undoes it or is lost by it."""
+    lander, now = _Bound(), [100.0]
+    dispatcher = _dispatcher(lander, 0.0)
+    dispatcher._clock = lambda: now[0]
+    told = dataclasses.replace(dispatcher.write_model, target_rows=10, cap_rows=1_000, wanted_concurrency=8)
+    limits = dataclasses.replace(dispatcher._settings.limits, rows=1_000, concurrency=16)
+    dispatcher._settings = dataclasses.replace(dispatcher._settings, limits=limits)
+    dispatcher.bound(0)
+    dispatcher.apply(told)
+    running = asyncio.create_task(dispatcher.run())
+    seen = []
+    for now[0] in (100.0, 100.1, 121.0):
+        if now[0] == 100.1:
+            lander.pressure.felt(now[0])
+        dispatcher.wake()
+        await _turns()
+        model = dispatcher.write_model
+        seen.append((dispatcher.pressure_steps, model.target_rows, dispatcher.slots, lander.slots))
+    assert seen == [(0, 10, 8, 8), (1, 20, 4, 4), (0, 10, 8, 8)]
+    lander.pressure.felt(now[0])
+    dispatcher.apply(dataclasses.replace(told, target_rows=30))
+    await _turns()
+    assert (dispatcher.write_model.target_rows, dispatcher.slots) == (60, 4)
+    assert dispatcher.write_model.minimum_linger_seconds > 0.0
     running.cancel()
     await dispatcher.close()

@@ -15,6 +15,9 @@ def _batcher(state: str, read: int, lag: int, circuit: str = "Closed") -> contro
         ledger=control_pb2.Ledger(events_read=read, rows_written=read),
         batching=control_pb2.Batching(batches=read, mean_rows=read),
         flushes={"idle": 1},
+        endpoints=control_pb2.Endpoints(known=3, well=3 if state == "Running" else 1),
+        hedges=control_pb2.Hedges(sent=2, won=1, withheld=read),
+        pressure=read,
     )
     return control_pb2.StatusResponse(pipeline="clicks", lifecycle="Running", lanes=[lane], uptime_seconds=read)
 
@@ -27,6 +30,8 @@ def test_counts_are_added_and_the_worst_of_the_rest_is_shown() -> None:
     assert (lane.state, lane.circuit, lane.lag.events, lane.lag.oldest_unread_seconds) == ("Halted", "Open", 7, 5.0)
     assert (lane.ledger.events_read, lane.ledger.rows_written, lane.flushes["idle"]) == (4, 4, 2)
     assert (lane.batching.batches, lane.batching.mean_rows) == (4, 2.5)
+    assert (lane.endpoints.known, lane.endpoints.well, lane.pressure) == (3, 1, 3)
+    assert (lane.hedges.sent, lane.hedges.won, lane.hedges.withheld) == (4, 2, 4)
     assert (found.ingest.accepted, found.uptime_seconds) == (9, 3.0)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 
 from penstock.log import port
@@ -32,6 +34,17 @@ def test_each_setting_that_can_lose_events_is_named_with_its_remedy(key, value):
     """Catches a setting that is wanted but never compared."""
     with pytest.raises(topics.TopicMisconfiguredError, match=rf"{key} is {value}.*--add-config {key}={WANTED[key]}"):
         topics.check("t", SETTINGS, [3, 3], {**WANTED, key: value}, WANTED)
+
+
+def test_segments_are_small_beside_the_bound_of_the_log_and_hold_a_block():
+    """Catches a bound that one segment exceeds, which no trimming can free, and a segment that refuses the largest block."""
+
+    def segment(max_bytes: int) -> int:
+        return int(topics.wanted(dataclasses.replace(SETTINGS, max_bytes=max_bytes))["segment.bytes"])
+
+    assert segment(100 << 30) == 1 << 30
+    assert segment(1 << 20) == 2 * kafka_settings.MESSAGE_BYTES
+    assert segment(8 << 30) * SETTINGS.partitions * 8 <= 8 << 30
 
 
 def test_too_few_replicas_of_one_partition_are_refused():

@@ -1,0 +1,43 @@
+"""What an operator of the brokers can see and change: who leads, who coordinates a group, how a topic is set."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+
+from aiokafka import admin
+from aiokafka.admin import config_resource
+
+
+def leaders(bootstrap: Sequence[str], topic: str) -> list[int]:
+    """The brokers that lead a partition of it, the busiest first."""
+
+    async def ask(client: admin.AIOKafkaAdminClient) -> list[int]:
+        (found,) = await client.describe_topics([topic])
+        led = [partition["leader"] for partition in found["partitions"]]
+        return sorted(set(led), key=led.count, reverse=True)
+
+    return _asked(bootstrap, ask)
+
+
+def coordinator(bootstrap: Sequence[str], group: str) -> int:
+    """The broker that coordinates the group."""
+    return _asked(bootstrap, lambda client: client.find_coordinator(group))
+
+
+def set_topic(bootstrap: Sequence[str], topic: str, settings: Mapping[str, str]) -> None:
+    """Change settings of a topic; what is not named goes back to the brokers' own."""
+    resource = config_resource.ConfigResource(config_resource.ConfigResourceType.TOPIC, topic, configs=dict(settings))
+    _asked(bootstrap, lambda client: client.alter_configs([resource]))
+
+
+def _asked(bootstrap, ask):
+    async def run():
+        client = admin.AIOKafkaAdminClient(bootstrap_servers=list(bootstrap))
+        await client.start()
+        try:
+            return await ask(client)
+        finally:
+            await client.close()
+
+    return asyncio.run(run())

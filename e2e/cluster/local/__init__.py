@@ -1,0 +1,1 @@
+"""A Kubernetes of this machine's own processes: built from source modules, no image pulled, no container around it."""

@@ -1,0 +1,1 @@
+"""What touches the world: the cluster's API, the pods, the clock, and the process that ties them to the pure part."""

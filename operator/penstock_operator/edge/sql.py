@@ -1,0 +1,150 @@
+"""The expressions of a pipeline, compiled as `penstock validate` does it: in a process of its own that may use so much time
+and memory and no more, because anybody who may write a pipeline writes what is compiled here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import collections
+import hashlib
+import json
+import resource
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any, Final
+
+from penstock.core import errors
+from penstock_operator import names, reconcile, revision, snapshot
+
+CPU_SECONDS: Final = 20
+MEMORY_BYTES: Final = 4 << 30
+"""Of address space: the engine reserves far more than it uses."""
+_WALL_SECONDS: Final = 300.0
+_AT_ONCE: Final = 2
+_MOST_REMEMBERED: Final = 2048
+_COMMAND: Final = (sys.executable, "-m", "penstock.cli.main", "validate", "-", "-o", "json")
+
+
+class PendingError(Exception):
+    """The expressions are being compiled; whoever asked is told when that is done."""
+
+
+class Checker:
+    """`done` is called with each pipeline whose expressions were compiled since somebody asked."""
+
+    def __init__(self, done: Callable[[reconcile.PipelineRef], None], command: Sequence[str] = _COMMAND) -> None:
+        self._done, self._command = done, tuple(command)
+        self._known: collections.OrderedDict[str, tuple[errors.Problem, ...]] = collections.OrderedDict()
+        self._running: dict[str, asyncio.Task[None]] = {}
+        self._turns = asyncio.Semaphore(_AT_ONCE)
+
+    async def problems(self, pipeline: snapshot.Manifest, children: Sequence[snapshot.Manifest]) -> tuple[errors.Problem, ...]:
+        """What is wrong with the expressions. Raises PendingError.
+
+        What runs already was compiled once, so an operator that starts anew does not compile everything again.
+        """
+        asked = _asked(pipeline)
+        if not _has_sql(asked["spec"]) or _was_accepted(asked, pipeline["metadata"]["name"], children):
+            return ()
+        key = hashlib.sha256(revision.as_text(asked["spec"]).encode()).hexdigest()
+        if key in self._known:
+            self._known.move_to_end(key)
+            return self._known[key]
+        ref = reconcile.PipelineRef(namespace=pipeline["metadata"]["namespace"], name=pipeline["metadata"]["name"])
+        if key not in self._running:
+            self._running[key] = asyncio.create_task(self._compile(key, asked))
+        self._running[key].add_done_callback(lambda _: self._done(ref))
+        raise PendingError(f"the expressions of {ref.namespace}/{ref.name} are being compiled")
+
+    async def _compile(self, key: str, asked: dict[str, Any]) -> None:
+        try:
+            async with self._turns:
+                self._known[key] = await self._judged(asked)
+            if len(self._known) > _MOST_REMEMBERED:
+                self._known.popitem(last=False)
+        finally:
+            del self._running[key]
+
+    async def _judged(self, asked: dict[str, Any]) -> tuple[errors.Problem, ...]:
+        child = await asyncio.create_subprocess_exec(
+            *self._command,
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+            preexec_fn=_limited,  # noqa: PLW1509 - sets limits and nothing else
+        )
+        try:
+            async with asyncio.timeout(_WALL_SECONDS):
+                out, err = await child.communicate(revision.as_text(asked).encode())
+        except TimeoutError:
+            return (_too_much(),)
+        finally:
+            if child.returncode is None:
+                child.kill()
+                await child.wait()
+        return _told(child.returncode or 0, out, err)
+
+    async def close(self) -> None:
+        """End what is being compiled."""
+        running = list(self._running.values())
+        for task in running:
+            task.cancel()
+        await asyncio.gather(*running, return_exceptions=True)
+
+
+def _limited() -> None:
+    resource.setrlimit(resource.RLIMIT_CPU, (CPU_SECONDS, CPU_SECONDS))
+    resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+
+
+def _told(code: int, out: bytes, err: bytes) -> tuple[errors.Problem, ...]:
+    """A process that could not say what it found has found something that can't be compiled."""
+    try:
+        (verdict,) = json.loads(out)
+    except ValueError:
+        last = err.decode(errors="replace").strip().splitlines()[-1:]
+        return (_too_much("; ".join(last) or f"exit code {code}"),)
+    return tuple(errors.Problem(**{**one, "line": 0}) for one in verdict["problems"])
+
+
+def _too_much(why: str = "") -> errors.Problem:
+    message = f"can't be compiled within {CPU_SECONDS} s and {MEMORY_BYTES >> 30} GiB{f' ({why[:300]})' if why else ''}"
+    return errors.Problem(field="spec.transform", value="", message=message, remedy="Make its expressions smaller.")
+
+
+def _asked(pipeline: snapshot.Manifest) -> dict[str, Any]:
+    """The object without its name: pipelines with the same expressions are compiled once."""
+    reduced = revision.reduced(pipeline, None)
+    return {**reduced, "metadata": {"name": "pipeline", "namespace": "default"}, "spec": _compiled_part(reduced["spec"])}
+
+
+def _compiled_part(spec: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in spec.items() if key not in ("lifecycle", "pods", "updates", "serviceAccountName")}
+
+
+def _has_sql(spec: dict[str, Any]) -> bool:
+    return bool(spec.get("transform")) or any(one.get("when") or not isinstance(_target(one), str) for one in spec["sinks"])
+
+
+def _target(sink: dict[str, Any]) -> Any:
+    """The table or topic: a text, or an object with expressions."""
+    for part in sink.values():
+        if isinstance(part, dict):
+            for name in ("table", "topic"):
+                if name in part:
+                    return part[name]
+    return ""
+
+
+def _was_accepted(asked: dict[str, Any], name: str, children: Sequence[snapshot.Manifest]) -> bool:
+    record = next(
+        (one for one in children if one["kind"] == "ConfigMap" and one["metadata"]["name"] == names.accepted(name)), None
+    )
+    if record is None:
+        return False
+    try:
+        accepted = json.loads(record.get("data", {}).get("pipeline.json", ""))["spec"]
+    except (ValueError, KeyError, TypeError):
+        return False
+    return {**_compiled_part(accepted), "log": None} == {**asked["spec"], "log": None}

@@ -1,0 +1,1 @@
+"""From a snapshot to the status of the object, and to the Events an admin wants to see. Pure."""

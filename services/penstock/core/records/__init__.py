@@ -1,0 +1,1 @@
+"""Records that others write: one document each, read many at a time."""

@@ -1,0 +1,1 @@
+"""Avro's binary form into columns. `columns` is the way in."""

@@ -1,0 +1,1 @@
+"""Topics that others write, read as a log. `front` is the way in."""
