@@ -76,7 +76,7 @@ ALL = (
         documents=workload.clicks,
         rows=workload.landed,
         columns=_LANDED,
-        sizes=(100_000, 500_000),
+        sizes=(200_000, 800_000),
         target_us=4.0,
         goals={"Benthos core": 5.0, "Flink SQL": 3.0, "msgspec loop": 1.0},
     ),
@@ -88,7 +88,7 @@ ALL = (
         documents=workload.clicks,
         rows=workload.landed,
         columns=_LANDED,
-        sizes=(100_000, 500_000),
+        sizes=(200_000, 800_000),
         target_us=4.0,
     ),
 )

@@ -46,13 +46,13 @@ class Door(Protocol):
 
 
 class HttpDoor:
-    def __init__(self, port: int) -> None:
-        self._port = port
+    def __init__(self, port: int, host: str = "127.0.0.1") -> None:
+        self._host, self._port = host, port
         self._connection: http.client.HTTPConnection | None = None
 
     def send(self, payloads: Sequence[bytes]) -> set[int]:
         if self._connection is None:
-            self._connection = http.client.HTTPConnection("127.0.0.1", self._port, timeout=_PATIENCE_SECONDS)
+            self._connection = http.client.HTTPConnection(self._host, self._port, timeout=_PATIENCE_SECONDS)
             try:
                 self._connection.connect()
             except OSError as error:
@@ -80,10 +80,10 @@ class HttpDoor:
 
 
 class GrpcDoor:
-    def __init__(self, port: int) -> None:
+    def __init__(self, port: int, host: str = "127.0.0.1") -> None:
         # A channel that is shared process-wide keeps the back-off of every failed connect before it.
         options = (("grpc.use_local_subchannel_pool", 1), ("grpc.max_reconnect_backoff_ms", 200))
-        self._channel = grpc.insecure_channel(f"127.0.0.1:{port}", options=options)
+        self._channel = grpc.insecure_channel(f"{host}:{port}", options=options)
         self._stub = ingest_pb2_grpc.IngestStub(self._channel)
 
     def send(self, payloads: Sequence[bytes]) -> set[int]:

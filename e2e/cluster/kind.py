@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import pathlib
+import time
 
 from e2e.cluster import provider, shell
 
@@ -10,6 +12,9 @@ NAME = "penstock"
 # Of the minor version that `local` builds.
 NODE_IMAGE = "kindest/node:v1.34.3"
 _WAIT = "120s"
+_NODE = f"{NAME}-control-plane"
+_API = "kube-apiserver.yaml"
+_API_SECONDS = 180.0
 
 
 class Kind:
@@ -22,6 +27,15 @@ class Kind:
     @property
     def kubeconfig(self) -> pathlib.Path:
         return self._directory / "kind.kubeconfig"
+
+    @property
+    def machine_address(self) -> str:
+        networks = json.loads(self._run(["docker", "network", "inspect", "kind"], ""))
+        return next(str(one["Gateway"]) for one in networks[0]["IPAM"]["Config"] if "." in one.get("Gateway", ""))
+
+    @property
+    def node_address(self) -> str:
+        return str(json.loads(self._run(["docker", "inspect", _NODE], ""))[0]["NetworkSettings"]["Networks"]["kind"]["IPAddress"])
 
     def up(self) -> None:
         if self._exists():
@@ -50,8 +64,27 @@ class Kind:
     def helm(self, *arguments: str) -> str:
         return self._run(["helm", "--kubeconfig", str(self.kubeconfig), *arguments], "")
 
+    def stop_api(self) -> None:
+        """The kubelet ends what is no longer among its manifests."""
+        self._on_node("mv", f"/etc/kubernetes/manifests/{_API}", f"/etc/kubernetes/{_API}")
+
+    def start_api(self) -> None:
+        self._on_node("mv", f"/etc/kubernetes/{_API}", f"/etc/kubernetes/manifests/{_API}")
+        deadline = time.monotonic() + _API_SECONDS
+        while True:
+            try:
+                self.kubectl("get", "--raw=/readyz", "--request-timeout=5s")
+                return
+            except shell.CommandError as error:
+                if time.monotonic() > deadline:
+                    raise provider.ClusterError(f"the API server did not come back: {error}") from None
+            time.sleep(1.0)
+
     def keep_logs(self, folder: pathlib.Path) -> None:
         self._kind("export", "logs", str(folder))
+
+    def _on_node(self, *command: str) -> None:
+        self._run(["docker", "exec", _NODE, *command], "")
 
     def _exists(self) -> bool:
         try:

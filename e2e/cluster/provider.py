@@ -17,6 +17,14 @@ class Cluster(Protocol):
     def kubeconfig(self) -> pathlib.Path:
         """The admin's; a file that refers to no other."""
 
+    @property
+    def machine_address(self) -> str:
+        """Where pods reach what listens on this machine, while the cluster is up."""
+
+    @property
+    def node_address(self) -> str:
+        """Where this machine reaches ports of the node, such as a Service's of type NodePort."""
+
     def up(self) -> None:
         """Return when pods can run, names resolve and accounts exist. Does nothing when it is up. Raises ClusterError."""
 
@@ -34,6 +42,12 @@ class Cluster(Protocol):
 
     def helm(self, *arguments: str) -> str:
         """Its output, as the admin. Raises `shell.CommandError`."""
+
+    def stop_api(self) -> None:
+        """Take the API server away, without a warning. Pods go on."""
+
+    def start_api(self) -> None:
+        """Bring it back with its objects; return when it answers. Raises ClusterError."""
 
     def keep_logs(self, folder: pathlib.Path) -> None:
         """Copy what the cluster's own programs and the pods have said into `folder`."""

@@ -8,6 +8,7 @@ import dataclasses
 from typing import Any, Final
 
 from penstock_operator import children
+from penstock_operator.resources import guards
 
 PLURALS: Final = {
     "BatchPipeline": "batchpipelines",
@@ -47,8 +48,8 @@ _CHILDREN: Final = tuple(
     Rule(
         group=group(api_version),
         resource=PLURALS[kind],
-        # Applying makes what is missing, which is a `create` as well as a `patch`.
-        verbs=("create", "delete", "list", "patch", "watch"),
+        # Applying makes what is missing, which is a `create` as well as a `patch`. A PodMonitor goes with its owner only.
+        verbs=("create", *(() if kind == guards.POD_MONITOR else ("delete",)), "list", "patch", "watch"),
         why="what a pipeline is made of",
     )
     for api_version, kind in children.MANAGED

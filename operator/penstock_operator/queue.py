@@ -30,7 +30,7 @@ class KeyedQueue(Generic[Key]):
         self._random = random
         self._waiting: collections.OrderedDict[Key, None] = collections.OrderedDict()
         self._running: set[Key] = set()
-        self._again: set[Key] = set()
+        self._again: dict[Key, bool] = {}
         self._failures: dict[Key, int] = {}
         self._later: dict[Key, asyncio.TimerHandle] = {}
         self._filled = asyncio.Event()
@@ -44,7 +44,7 @@ class KeyedQueue(Generic[Key]):
         if at_once and key in self._later:
             self._later.pop(key).cancel()
         if key in self._running:
-            self._again.add(key)
+            self._again[key] = at_once or self._again.get(key, False)
         elif key not in self._later:
             self._waiting[key] = None
             self._filled.set()
@@ -61,15 +61,16 @@ class KeyedQueue(Generic[Key]):
     def done(self, key: Key, *, failed: bool = False) -> None:
         """The look is over. A failed one comes back by itself."""
         self._running.discard(key)
+        heard, urgent = key in self._again, self._again.pop(key, False)
         if failed:
-            self._again.discard(key)
             self._failures[key] = failures = self._failures.get(key, 0) + 1
             wait = backoff_seconds(failures, self._random())
             self._later[key] = asyncio.get_running_loop().call_later(wait, self._retry, key)
+            if urgent:
+                self.add(key, at_once=True)
             return
         self._failures.pop(key, None)
-        if key in self._again:
-            self._again.discard(key)
+        if heard:
             self.add(key)
 
     def _retry(self, key: Key) -> None:

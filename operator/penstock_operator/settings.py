@@ -6,6 +6,7 @@ An image can only come from here: who may edit a pipeline must not thereby choos
 from __future__ import annotations
 
 import dataclasses
+import pathlib
 from collections.abc import Mapping
 
 import pydantic
@@ -14,6 +15,8 @@ from penstock.api.model import log as api_log
 
 ROLES = ("ingest", "batcher", "sink")
 OWN_NAMESPACE = "penstock-system"
+KEY_FILE = pathlib.Path("/var/run/penstock/operator/key")
+METRICS = "0.0.0.0:9464"
 
 
 class SettingsError(ValueError):
@@ -22,7 +25,8 @@ class SettingsError(ValueError):
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """`namespaces` empty: all. `default_log`: the log of pipelines that name none; None: they must name one."""
+    """`namespaces` empty: all. `default_log`: the log of pipelines that name none; None: they must name one. `key_file`: the key
+    that tokens are made with. `lease`: the Lease by which several operators take turns; empty: there is only one."""
 
     images: Mapping[str, str]
     image_pull_secrets: tuple[str, ...] = ()
@@ -30,11 +34,15 @@ class Settings:
     namespaces: tuple[str, ...] = ()
     default_log: api_log.Log | None = None
     resync_seconds: float = 300.0
+    key_file: pathlib.Path = KEY_FILE
+    metrics_address: str = METRICS
+    lease: str = ""
 
 
 def of_environment(environment: Mapping[str, str]) -> Settings:
     """From PENSTOCK_IMAGE (or PENSTOCK_IMAGE_INGEST, …_BATCHER, …_SINK), PENSTOCK_IMAGE_PULL_SECRETS, PENSTOCK_NAMESPACES
-    (both separated by commas), POD_NAMESPACE, PENSTOCK_DEFAULT_LOG (JSON, as `spec.log`), PENSTOCK_RESYNC_SECONDS.
+    (both separated by commas), POD_NAMESPACE, PENSTOCK_DEFAULT_LOG (JSON, as `spec.log`), PENSTOCK_RESYNC_SECONDS,
+    PENSTOCK_KEY_FILE, PENSTOCK_METRICS (host:port), PENSTOCK_LEASE (a name).
 
     Raises SettingsError.
     """
@@ -49,6 +57,9 @@ def of_environment(environment: Mapping[str, str]) -> Settings:
         namespaces=_words(environment.get("PENSTOCK_NAMESPACES", "")),
         default_log=_log(environment.get("PENSTOCK_DEFAULT_LOG", "")),
         resync_seconds=_seconds(environment.get("PENSTOCK_RESYNC_SECONDS", "300")),
+        key_file=pathlib.Path(environment.get("PENSTOCK_KEY_FILE") or KEY_FILE),
+        metrics_address=_address(environment.get("PENSTOCK_METRICS") or METRICS),
+        lease=environment.get("PENSTOCK_LEASE", ""),
     )
 
 
@@ -66,6 +77,13 @@ def _log(text: str) -> api_log.Log | None:
     if told.type != "Kafka" or told.kafka is None:
         raise SettingsError("PENSTOCK_DEFAULT_LOG must be of type Kafka and name kafka.bootstrapServers")
     return told
+
+
+def _address(text: str) -> str:
+    host, _, port = text.rpartition(":")
+    if not host or not port.isdigit() or int(port) > 65535:
+        raise SettingsError(f'PENSTOCK_METRICS is "{text}": give host:port')
+    return text
 
 
 def _seconds(text: str) -> float:

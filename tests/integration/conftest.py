@@ -9,10 +9,12 @@ from tests.servers import fixtures
 from tests.servers.fixtures import (  # noqa: F401 - fixtures are found by name
     clickhouse_database,
     clickhouse_server,
+    helm_program,
     installed_servers,
     kafka_server,
     kubernetes_namespace,
     kubernetes_server,
+    own_kubernetes,
     postgres_dsn,
     postgres_server,
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import pathlib
 from collections.abc import Iterable, Sequence
@@ -15,6 +16,8 @@ from tests.integration import kafka_sink
 from penstock.core import deadletters, dialects
 from penstock.log import port
 from penstock.log.embedded import front as embedded
+from penstock.log.kafka import client as kafka_client
+from penstock.log.kafka import settings as kafka_settings
 from penstock.machine import directory
 
 _PATIENCE_SECONDS = 20.0
@@ -66,7 +69,7 @@ def order(number: int, **rest: Any) -> bytes:
 
 def produce(bootstrap: str, topic: str, values: Iterable[bytes | None], **each: Any) -> None:
     """Durable on return. `each`: what every record has, as `key`, `headers`, `partition`."""
-    producer = confluent_kafka.Producer({"bootstrap.servers": bootstrap, "acks": "all", "message.max.bytes": 8 << 20})
+    producer = confluent_kafka.Producer({"bootstrap.servers": bootstrap, "acks": "all", "message.max.bytes": 24 << 20})
     failed: list[Any] = []
     for value in values:
         while True:
@@ -97,6 +100,23 @@ def delete_below(bootstrap: str, topic: str, partition: int, offset: int) -> Non
     client = admin.AdminClient({"bootstrap.servers": bootstrap})
     for done in client.delete_records([confluent_kafka.TopicPartition(topic, partition, offset)]).values():
         done.result(_PATIENCE_SECONDS)
+
+
+def bury(bootstrap: str, group: str) -> None:
+    """Take members out of the group whose processes have been killed, instead of waiting until the brokers miss them."""
+
+    async def leave(members: Sequence[str]) -> None:
+        client = kafka_client.Client(kafka_settings.Settings(bootstrap=bootstrap, prefix="test", partitions=1))
+        await client.open()
+        try:
+            for member in members:
+                await client.leave(group, member)
+        finally:
+            await client.close()
+
+    asked = admin.AdminClient({"bootstrap.servers": bootstrap})
+    described = asked.describe_consumer_groups([group])
+    asyncio.run(leave([member.member_id for member in described[group].result(_PATIENCE_SECONDS).members]))
 
 
 async def letters(data: pathlib.Path) -> list[deadletters.DeadLetter]:

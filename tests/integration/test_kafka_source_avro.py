@@ -10,7 +10,10 @@ from typing import Any
 
 import fastavro
 import pytest
-from tests.integration import kafka_sink, kafka_source, registry_stub, running
+from tests.integration import kafka_sink, kafka_source, registry_stub, running, source_run
+
+from penstock.core import selection
+from penstock.replay import job, survey
 
 FIRST = {
     "type": "record",
@@ -77,6 +80,25 @@ async def test_a_schema_that_grows_within_the_topic_changes_nothing_for_the_rows
     assert sorted(one.original for one in letters) == sorted(bad)
     assert {one.original_format.value for one in letters} == {"Avro"}
     assert {one.category.value for one in letters} == {"Malformed", "SchemaMismatch"}
+
+
+async def test_a_letter_whose_schema_was_registered_later_lands_by_a_replay_after_a_restart(kafka_server, tmp_path, registry):
+    """Catches a process that knows only schemas it has met, and makes a second letter of what the registry could tell."""
+    bootstrap = kafka_server.bootstrap
+    topic = kafka_sink.make_topic(bootstrap, partitions=1)
+    late = 100 + len(registry.schemas)
+    kafka_source.produce(bootstrap, topic, [framed(100, FIRST, order(0)), framed(late, SECOND, order(1))], key=b"k")
+    text = kafka_source.pipeline(bootstrap, [topic], source={"format": {"type": "Avro", "registry": {"url": registry.url}}})
+
+    async with source_run.SourceRun(tmp_path, text).opened() as run:
+        told = await run.drained()
+        assert (told.written, told.dead_lettered_events) == (1, 1)
+        registry.schemas.append(json.dumps(SECOND | {"doc": "later"}))
+        async with run.lane() as lane:
+            wanted = survey.Order(filters=selection.Filters(), lanes=frozenset({lane.settings.lane}))
+            seen = [progress async for progress in job.Jobs(run.log).replay(wanted)]
+        assert (seen[-1].landed, seen[-1].failed_again) == (1, 0)
+        assert await run.rows("SELECT id, customer, key FROM orders ORDER BY ALL") == [("o0", 0, "k"), ("o1", 1, "k")]
 
 
 async def test_while_the_registry_is_away_records_wait_and_none_is_lost(kafka_server, tmp_path, registry):

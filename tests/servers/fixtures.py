@@ -13,7 +13,7 @@ from typing import Protocol
 import pytest
 from e2e.cluster import cache
 from e2e.cluster.local import binaries
-from tests.servers import clickhouse, installed, kafka, kubernetes, postgres
+from tests.servers import clickhouse, helm, installed, kafka, kubernetes, postgres
 
 
 class Server(Protocol):
@@ -81,14 +81,26 @@ def clickhouse_database(clickhouse_server: clickhouse.ClickHouse) -> Iterator[st
 
 @pytest.fixture(scope="session")
 def kubernetes_server(pytestconfig: pytest.Config) -> Iterator[kubernetes.Kubernetes]:
+    with _kubernetes("kubernetes_server", pytestconfig) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def own_kubernetes(pytestconfig: pytest.Config) -> Iterator[kubernetes.Kubernetes]:
+    """One that no other module has put kinds into, for tests of how they get there."""
+    with _kubernetes("own_kubernetes", pytestconfig) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def helm_program() -> Iterator[helm.Helm]:
+    """Helm without a cluster; `.of(kubeconfig)` has one."""
     try:
-        programs = binaries.found(binaries.CONTROL_PLANE)
+        programs = binaries.found(binaries.HELM)
     except cache.MissingError as error:
         pytest.skip(str(error))
-    with _directory("kubernetes") as directory:
-        server = kubernetes.Kubernetes(programs, directory)
-        with _running(server, "kubernetes_server", pytestconfig):
-            yield server
+    with _directory("helm") as home:
+        yield helm.Helm(programs, home)
 
 
 @pytest.fixture
@@ -116,6 +128,18 @@ def _directory(name: str) -> Iterator[pathlib.Path]:
         yield path
     finally:
         shutil.rmtree(path, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def _kubernetes(name: str, config: pytest.Config) -> Iterator[kubernetes.Kubernetes]:
+    try:
+        programs = binaries.found(binaries.CONTROL_PLANE)
+    except cache.MissingError as error:
+        pytest.skip(str(error))
+    with _directory("kubernetes") as directory:
+        server = kubernetes.Kubernetes(programs, directory)
+        with _running(server, name, config):
+            yield server
 
 
 @contextlib.contextmanager

@@ -20,21 +20,22 @@ _MODULE = "org.apache.kafka.common.security"
 class Kafka:
     """`bootstrap` is open to everybody on this machine; `secure` wants TLS (AUTHORITY) with USER's PASSWORD, PLAIN or SCRAM.
 
-    `stop`, `kill`, `suspend`, `resume`, `start`: of `broker`; its ports and data stay.
+    `stop`, `kill`, `suspend`, `resume`, `start`: of `broker`; its ports and data stay. `host` is where it listens, and the address
+    that clients are told.
     """
 
-    def __init__(self, servers: installed.Servers, directory: pathlib.Path) -> None:
+    def __init__(self, servers: installed.Servers, directory: pathlib.Path, host: str = "127.0.0.1") -> None:
         plain, secure, controller = (process.free_port() for _ in range(3))
-        self.bootstrap = f"127.0.0.1:{plain}"
-        self.secure = f"127.0.0.1:{secure}"
+        self.bootstrap = f"{host}:{plain}"
+        self.secure = f"{host}:{secure}"
         self._directory = directory
         self._java = [str(servers.java), *_SMALL, "-cp", f"{servers.jars}/*"]
         self._properties = directory / "server.properties"
-        self._properties.write_text(_properties(directory, plain, secure, controller))
+        self._properties.write_text(_properties(directory, host, plain, secure, controller))
         self.broker = process.Process(
             [*self._java, "-Xms96m", "-Xmx256m", "-XX:MaxDirectMemorySize=96m", "kafka.Kafka", str(self._properties)],
             directory / "kafka.log",
-            lambda: process.accepts(plain),
+            lambda: process.accepts(plain, host),
         )
 
     def format(self) -> None:
@@ -52,7 +53,7 @@ class Kafka:
             raise process.ServerError(f"Kafka's storage was not formatted\n{done.stdout}{done.stderr}")
 
 
-def _properties(directory: pathlib.Path, plain: int, secure: int, controller: int) -> str:
+def _properties(directory: pathlib.Path, host: str, plain: int, secure: int, controller: int) -> str:
     pem = directory / "broker.pem"
     pem.write_text((CERTIFICATES / "first.key").read_text() + (CERTIFICATES / "first.crt").read_text())
     plain_login = f'{_MODULE}.plain.PlainLoginModule required user_{USER}="{PASSWORD}";'
@@ -61,8 +62,8 @@ def _properties(directory: pathlib.Path, plain: int, secure: int, controller: in
 process.roles=broker,controller
 node.id=1
 controller.quorum.bootstrap.servers=127.0.0.1:{controller}
-listeners=PLAIN://127.0.0.1:{plain},SECURE://127.0.0.1:{secure},CONTROLLER://127.0.0.1:{controller}
-advertised.listeners=PLAIN://127.0.0.1:{plain},SECURE://127.0.0.1:{secure}
+listeners=PLAIN://{host}:{plain},SECURE://{host}:{secure},CONTROLLER://127.0.0.1:{controller}
+advertised.listeners=PLAIN://{host}:{plain},SECURE://{host}:{secure}
 inter.broker.listener.name=PLAIN
 controller.listener.names=CONTROLLER
 listener.security.protocol.map=PLAIN:PLAINTEXT,SECURE:SASL_SSL,CONTROLLER:PLAINTEXT
@@ -89,6 +90,7 @@ num.network.threads=2
 num.io.threads=2
 background.threads=1
 log.cleaner.dedupe.buffer.size=2097152
+log.cleaner.backoff.ms=200
 log.segment.bytes=134217728
 message.max.bytes=1048576
 replica.fetch.max.bytes=8388608

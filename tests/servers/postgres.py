@@ -1,4 +1,4 @@
-"""A real Postgres, with one superuser and no password, on 127.0.0.1 only."""
+"""A real Postgres, with one superuser and no password, on 127.0.0.1 only unless it is told otherwise."""
 
 from __future__ import annotations
 
@@ -15,17 +15,20 @@ _UNPRIVILEGED = "nobody"
 
 
 class Postgres:
-    """`port` on 127.0.0.1; `createdb` makes a database of a test's own. Data survives kills of it, not of the machine."""
+    """`port` on `host`; `createdb` makes a database of a test's own. Data survives kills of it, not of the machine.
 
-    def __init__(self, servers: installed.Servers, directory: pathlib.Path) -> None:
-        self.host = "127.0.0.1"
+    On another host than 127.0.0.1, everybody who reaches it is let in.
+    """
+
+    def __init__(self, servers: installed.Servers, directory: pathlib.Path, host: str = "127.0.0.1") -> None:
+        self.host = host
         self.port = process.free_port()
         self._data = directory / "data"
         self._data.mkdir(mode=0o700)
         self._user = _UNPRIVILEGED if os.geteuid() == 0 else None
         self._installation = self._reachable(servers.postgres, directory)
         program = str(self._installation / "bin" / "postgres")
-        options = ["-k", "", "-c", "listen_addresses=127.0.0.1", "-c", "fsync=off", "-c", "shared_buffers=16MB"]
+        options = ["-k", "", "-c", f"listen_addresses={self.host}", "-c", "fsync=off", "-c", "shared_buffers=16MB"]
         self.server = process.Process(
             [program, "-D", str(self._data), "-p", str(self.port), *options, "-c", "max_connections=50"],
             directory / "postgres.log",
@@ -40,6 +43,9 @@ class Postgres:
     def initialise(self) -> None:
         """Make the empty cluster; once."""
         self._run("initdb", "-D", str(self._data), "-U", USER, "-A", "trust", "-E", "UTF8", "--locale=C", "--no-sync")
+        if self.host != "127.0.0.1":
+            with (self._data / "pg_hba.conf").open("a") as rules:
+                rules.write("host all all all trust\n")
 
     def createdb(self, name: str) -> str:
         """A new empty database; answers its DSN."""
@@ -52,7 +58,7 @@ class Postgres:
 
     def _answers(self) -> bool:
         with self.server.log.open("rb") as log:
-            return b"ready to accept connections" in log.read() and process.accepts(self.port)
+            return b"ready to accept connections" in log.read() and process.accepts(self.port, self.host)
 
     def _reachable(self, installation: pathlib.Path, directory: pathlib.Path) -> pathlib.Path:
         """It refuses to run as root, and nobody else may look into root's cache: link its files to where they can."""

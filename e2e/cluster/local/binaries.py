@@ -44,6 +44,8 @@ NODE = Part(
     holder="node",
     programs=("coredns", "kube-proxy", "kube-scheduler", "kubelet"),
 )
+HELM = Part(name="Helm", packages=("helm.sh/helm/v3/cmd/helm",), holder="helm", programs=())
+"""Of its own, for tests that render the chart and need no node."""
 
 
 def expected(part: Part) -> pathlib.Path:
@@ -55,7 +57,7 @@ def found(part: Part) -> pathlib.Path:
     """The folder of programs, or `cache.MissingError`."""
     folder = expected(part)
     if not folder.is_dir():
-        raise cache.MissingError(f"not built: {folder}. Run: make {'setup-servers' if part is CONTROL_PLANE else 'cluster-up'}")
+        raise cache.MissingError(f"not built: {folder}. Run: make {'cluster-up' if part is NODE else 'setup-servers'}")
     return folder
 
 

@@ -34,6 +34,14 @@ class Local:
     def kubeconfig(self) -> pathlib.Path:
         return DIRECTORY / "identities" / f"{identities.ADMIN}.kubeconfig"
 
+    @property
+    def machine_address(self) -> str:
+        return network.NODE_ADDRESS
+
+    @property
+    def node_address(self) -> str:
+        return network.NODE_ADDRESS
+
     def up(self) -> None:
         if os.geteuid() != 0:
             raise provider.ClusterError(
@@ -82,6 +90,17 @@ class Local:
         homes = {f"HELM_{kind}_HOME": str(DIRECTORY / "helm" / kind.lower()) for kind in ("CACHE", "CONFIG", "DATA")}
         program = binaries.found(binaries.NODE) / "helm"
         return shell.run([str(program), f"--kubeconfig={self.kubeconfig}", *arguments], environment={**os.environ, **homes})
+
+    def stop_api(self) -> None:
+        _daemon("kube-apiserver").stop()
+
+    def start_api(self) -> None:
+        plan = _plan(binaries.found(binaries.CONTROL_PLANE), binaries.found(binaries.NODE)).control_plane
+        try:
+            _daemon("kube-apiserver").start(control_plane.api_server(plan, node=True))
+            _daemon("kube-apiserver").wait_until(lambda: self._answered("get", "--raw=/readyz"))
+        except daemon.DaemonError as error:
+            raise provider.ClusterError(str(error)) from None
 
     def keep_logs(self, folder: pathlib.Path) -> None:
         for kind in ("logs", "pod-logs"):

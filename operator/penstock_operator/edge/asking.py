@@ -184,6 +184,7 @@ def _lane(said: control_pb2.LaneStatus) -> snapshot.LaneReport:
         delivery_reason=said.delivery.reason,
         lag_events=said.lag.events,
         oldest_unread_seconds=said.lag.oldest_unread_seconds,
+        retention_used=said.lag.retention_used,
         circuit=said.circuit,
         rows=said.batching.rows,
         linger_seconds=said.batching.linger_seconds,

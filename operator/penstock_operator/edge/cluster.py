@@ -58,7 +58,8 @@ class Cluster:
 
     def watched(self) -> list[tuple[str, str]]:
         """Version and kind of all that a snapshot lists beside the pipeline itself."""
-        return [*(one for one in children.MANAGED if one[1] != guards.POD_MONITOR or one[1] in self.kinds), POD]
+        absent = {guards.POD_MONITOR} - self.kinds
+        return [*(one for one in children.MANAGED if one[1] not in absent), POD]
 
     async def observe(self, pipeline: reconcile.PipelineRef) -> snapshot.Snapshot | None:
         """Raises AwayError, ApiError, PendingError."""

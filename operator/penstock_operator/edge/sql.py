@@ -8,7 +8,7 @@ import asyncio
 import collections
 import hashlib
 import json
-import resource
+import math
 import sys
 from collections.abc import Callable, Sequence
 from typing import Any, Final
@@ -22,7 +22,17 @@ MEMORY_BYTES: Final = 4 << 30
 _WALL_SECONDS: Final = 300.0
 _AT_ONCE: Final = 2
 _MOST_REMEMBERED: Final = 2048
-_COMMAND: Final = (sys.executable, "-m", "penstock.cli.main", "validate", "-", "-o", "json")
+_UNTOLD_SECONDS: Final = 300.0
+"""How long a compiler that could not say what it found is believed to have found something."""
+# The limits are set in the child itself: between fork and exec no Python may run in a process with threads.
+_LIMITED: Final = f"""
+import resource, runpy, sys
+for what, most in ((resource.RLIMIT_CPU, {CPU_SECONDS}), (resource.RLIMIT_AS, {MEMORY_BYTES}), (resource.RLIMIT_CORE, 0)):
+    resource.setrlimit(what, (most, most))
+sys.argv = ["penstock", "validate", "-", "-o", "json"]
+runpy.run_module("penstock.cli.main", run_name="__main__")
+"""
+_COMMAND: Final = (sys.executable, "-c", _LIMITED)
 
 
 class PendingError(Exception):
@@ -30,11 +40,16 @@ class PendingError(Exception):
 
 
 class Checker:
-    """`done` is called with each pipeline whose expressions were compiled since somebody asked."""
+    """`done` is called with each pipeline whose expressions were compiled since somebody asked; `monotonic` is in seconds."""
 
-    def __init__(self, done: Callable[[reconcile.PipelineRef], None], command: Sequence[str] = _COMMAND) -> None:
-        self._done, self._command = done, tuple(command)
-        self._known: collections.OrderedDict[str, tuple[errors.Problem, ...]] = collections.OrderedDict()
+    def __init__(
+        self,
+        done: Callable[[reconcile.PipelineRef], None],
+        monotonic: Callable[[], float],
+        command: Sequence[str] = _COMMAND,
+    ) -> None:
+        self._done, self._monotonic, self._command = done, monotonic, tuple(command)
+        self._known: collections.OrderedDict[str, tuple[tuple[errors.Problem, ...], float]] = collections.OrderedDict()
         self._running: dict[str, asyncio.Task[None]] = {}
         self._turns = asyncio.Semaphore(_AT_ONCE)
 
@@ -47,9 +62,10 @@ class Checker:
         if not _has_sql(asked["spec"]) or _was_accepted(asked, pipeline["metadata"]["name"], children):
             return ()
         key = hashlib.sha256(revision.as_text(asked["spec"]).encode()).hexdigest()
-        if key in self._known:
+        found, until = self._known.get(key, ((), 0.0))
+        if until > self._monotonic():
             self._known.move_to_end(key)
-            return self._known[key]
+            return found
         ref = reconcile.PipelineRef(namespace=pipeline["metadata"]["namespace"], name=pipeline["metadata"]["name"])
         if key not in self._running:
             self._running[key] = asyncio.create_task(self._compile(key, asked))
@@ -59,30 +75,33 @@ class Checker:
     async def _compile(self, key: str, asked: dict[str, Any]) -> None:
         try:
             async with self._turns:
-                self._known[key] = await self._judged(asked)
+                said = await self._said(asked)
+            found, why = _told(*said)
+            until = self._monotonic() + _UNTOLD_SECONDS if why else math.inf
+            self._known[key] = ((_too_much(why),) if why else found), until
             if len(self._known) > _MOST_REMEMBERED:
                 self._known.popitem(last=False)
         finally:
             del self._running[key]
 
-    async def _judged(self, asked: dict[str, Any]) -> tuple[errors.Problem, ...]:
-        child = await asyncio.create_subprocess_exec(
-            *self._command,
-            stdin=asyncio.subprocess.PIPE,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
-            preexec_fn=_limited,  # noqa: PLW1509 - sets limits and nothing else
-        )
+    async def _said(self, asked: dict[str, Any]) -> tuple[bytes, str]:
+        """What the compiler printed, and its last words where it failed."""
+        try:
+            pipe = asyncio.subprocess.PIPE
+            child = await asyncio.create_subprocess_exec(*self._command, stdin=pipe, stdout=pipe, stderr=pipe)
+        except OSError as error:
+            return b"", str(error)
         try:
             async with asyncio.timeout(_WALL_SECONDS):
                 out, err = await child.communicate(revision.as_text(asked).encode())
         except TimeoutError:
-            return (_too_much(),)
+            return b"", f"no answer after {_WALL_SECONDS:.0f} s"
         finally:
             if child.returncode is None:
                 child.kill()
                 await child.wait()
-        return _told(child.returncode or 0, out, err)
+        last = err.decode(errors="replace").strip().splitlines()[-1:]
+        return out, last[0] if last else f"exit code {child.returncode}"
 
     async def close(self) -> None:
         """End what is being compiled."""
@@ -92,24 +111,18 @@ class Checker:
         await asyncio.gather(*running, return_exceptions=True)
 
 
-def _limited() -> None:
-    resource.setrlimit(resource.RLIMIT_CPU, (CPU_SECONDS, CPU_SECONDS))
-    resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-
-
-def _told(code: int, out: bytes, err: bytes) -> tuple[errors.Problem, ...]:
-    """A process that could not say what it found has found something that can't be compiled."""
+def _told(out: bytes, last_words: str) -> tuple[tuple[errors.Problem, ...], str]:
+    """What was found, or why that can't be told."""
     try:
         (verdict,) = json.loads(out)
     except ValueError:
-        last = err.decode(errors="replace").strip().splitlines()[-1:]
-        return (_too_much("; ".join(last) or f"exit code {code}"),)
-    return tuple(errors.Problem(**{**one, "line": 0}) for one in verdict["problems"])
+        return (), last_words
+    return tuple(errors.Problem(**{**one, "line": 0}) for one in verdict["problems"]), ""
 
 
-def _too_much(why: str = "") -> errors.Problem:
-    message = f"can't be compiled within {CPU_SECONDS} s and {MEMORY_BYTES >> 30} GiB{f' ({why[:300]})' if why else ''}"
+def _too_much(why: str) -> errors.Problem:
+    """Expressions that kill their compiler are not run; one that died of something else is asked again a little later."""
+    message = f"can't be compiled within {CPU_SECONDS} s and {MEMORY_BYTES >> 30} GiB ({why[:300]})"
     return errors.Problem(field="spec.transform", value="", message=message, remedy="Make its expressions smaller.")
 
 
@@ -124,7 +137,14 @@ def _compiled_part(spec: dict[str, Any]) -> dict[str, Any]:
 
 
 def _has_sql(spec: dict[str, Any]) -> bool:
-    return bool(spec.get("transform")) or any(one.get("when") or not isinstance(_target(one), str) for one in spec["sinks"])
+    return any((spec.get("transform") or {}).values()) or any(_has_expression(one) for one in spec["sinks"])
+
+
+def _has_expression(sink: dict[str, Any]) -> bool:
+    told = sink.get("kafka") or {}
+    return bool(sink.get("when") or told.get("key") or told.get("tombstone") or told.get("headers")) or isinstance(
+        _target(sink), dict
+    )
 
 
 def _target(sink: dict[str, Any]) -> Any:

@@ -9,17 +9,19 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Final
 
 import kopf
 
 from penstock_operator import names, permissions, reconcile
+from penstock_operator.edge import api
 from penstock_operator.resources import identity
 
 INACTIVITY_SECONDS: Final = 70.0
 """The API server sends a bookmark each minute."""
-_SERVER_SECONDS: Final = 300.0
+_SERVER_SECONDS: Final = 300
 _LONGEST_BACKOFF_SECONDS: Final = 4.0
 
 
@@ -33,10 +35,12 @@ class Backoffs:
 
 
 class Watches:
-    """`heard(pipeline, urgent)` is called for each event; urgent is one that changes what is asked for."""
+    """`heard(pipeline, urgent)` is called for each event, in the loop this is made in; urgent is one that changes what is asked
+    for."""
 
     def __init__(self, heard: Callable[[reconcile.PipelineRef, bool], None]) -> None:
         self._heard = heard
+        self._loop = asyncio.get_running_loop()
         self._pipelines: dict[reconcile.PipelineRef, tuple[Any, ...]] = {}
         self._by_label: dict[tuple[str, str], reconcile.PipelineRef] = {}
         self.versions: dict[reconcile.PipelineRef, str] = {}
@@ -45,6 +49,8 @@ class Watches:
     def registry(self, kinds: Sequence[tuple[str, str]]) -> kopf.OperatorRegistry:
         """With a handler for pipelines and one for each of these kinds."""
         made = kopf.OperatorRegistry()
+        login = kopf.login_with_kubeconfig if api.kubeconfig_of() else kopf.login_with_service_account
+        kopf.on.login(registry=made, id="login")(login)
         kopf.on.event("penstock.dev", "v1alpha1", "batchpipelines", registry=made, id="pipeline")(self._of_pipeline)
         for api_version, kind in kinds:
             group, _, version = api_version.rpartition("/")
@@ -53,9 +59,14 @@ class Watches:
         return made
 
     async def _of_pipeline(self, event: Any, **_: Any) -> None:
-        metadata = event["object"]["metadata"]
+        self._loop.call_soon_threadsafe(self._told_of_pipeline, event["type"], event["object"]["metadata"])
+
+    async def _of_child(self, event: Any, **_: Any) -> None:
+        self._loop.call_soon_threadsafe(self._told_of_child, event["object"]["metadata"])
+
+    def _told_of_pipeline(self, kind: str | None, metadata: Any) -> None:
         ref = reconcile.PipelineRef(namespace=metadata["namespace"], name=metadata["name"])
-        if event["type"] == "DELETED":
+        if kind == "DELETED":
             self._pipelines.pop(ref, None)
             self.versions.pop(ref, None)
             self._heard(ref, True)
@@ -68,8 +79,7 @@ class Watches:
             self._pipelines[ref] = seen
             self._heard(ref, True)
 
-    async def _of_child(self, event: Any, **_: Any) -> None:
-        metadata = event["object"]["metadata"]
+    def _told_of_child(self, metadata: Any) -> None:
         label = metadata.get("labels", {}).get(identity.PIPELINE_LABEL, "")
         ref = self._by_label.get((metadata.get("namespace", ""), label))
         if ref is not None:
@@ -107,19 +117,26 @@ def settings(kinds: Sequence[tuple[str, str]]) -> kopf.OperatorSettings:
 def hush() -> None:
     """kopf tells of each call of a handler, and of each attempt to connect as an error."""
     logging.getLogger("kopf").setLevel(logging.WARNING)
-    logging.getLogger("kopf.objects").setLevel(logging.ERROR)
+    for name in ("kopf.objects", "kopf._core.reactor.running"):
+        logging.getLogger(name).setLevel(logging.ERROR)
 
 
-async def watch(
-    watches: Watches, kinds: Sequence[tuple[str, str]], namespaces: Sequence[str], stop: asyncio.Event, ready: asyncio.Event
-) -> None:
-    """Until `stop`, or a signal to the process. `namespaces` empty: all."""
-    await kopf.operator(
+async def watch(watches: Watches, kinds: Sequence[tuple[str, str]], namespaces: Sequence[str], stop: threading.Event) -> None:
+    """Until `stop` is set, which ends it within seconds. `namespaces` empty: all.
+
+    In a thread and a loop of its own: at its end kopf cancels every task that was begun since, whoever began it.
+    """
+    work = kopf.operator(
         registry=watches.registry(kinds),
         settings=settings(kinds),
+        # kopf's own choice is the user's name, which a container's user need not have. It exports no name for the type.
+        identity="penstock",  # type: ignore[arg-type]
         standalone=True,
         clusterwide=not namespaces,
         namespaces=list(namespaces),
         stop_flag=stop,
-        ready_flag=ready,
     )
+    try:
+        await asyncio.to_thread(asyncio.run, work)
+    finally:
+        stop.set()

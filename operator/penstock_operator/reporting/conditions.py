@@ -145,8 +145,8 @@ def _retention_safe(seen: view.View) -> Verdict:
     if near := [lane for lane in seen.lanes if lane.retention_used >= expiry.NEAR]:
         told = ", ".join(f"{lane.sink} {min(lane.retention_used, 1.0):.0%}" for lane in near)
         message = (
-            f"the oldest unread records have used up most of what the source's topics keep ({told}), and are deleted unread behind "
-            "that: raise retention.ms or retention.bytes of the topics, or make the lanes land"
+            f"the oldest unread records have used up most of what the source's topics keep ({told}), and are deleted unread "
+            "behind that: raise retention.ms or retention.bytes of the topics, or make the lanes land"
         )
         return Verdict(type="RetentionSafe", status="False", reason="SourceDeletesSoon", message=message)
     if not limit or seen.log_answers is not True:

@@ -39,7 +39,8 @@ class Lane:
 def gathered(sink: str, reports: Sequence[snapshot.LaneReport]) -> Lane:
     """The lane of a sink."""
     worst = min(reports, key=lambda one: _rank(_STATES, one.state), default=None)
-    circuit = min((one.circuit for one in reports), key=lambda one: _rank(_CIRCUITS, one), default="Unknown")
+    # A batcher that has only just begun says nothing of its circuit yet.
+    circuit = min((one.circuit or "Unknown" for one in reports), key=lambda one: _rank(_CIRCUITS, one), default="Unknown")
     spoken = next((one for one in reports if one.message and one is worst), None) or next(
         (one for one in reports if one.message), None
     )
@@ -50,7 +51,7 @@ def gathered(sink: str, reports: Sequence[snapshot.LaneReport]) -> Lane:
         code=message.split(":", 1)[0] if worst and worst.state == "Halted" else "",
         message=message,
         circuit=circuit,
-        replicas_open=sum(one.circuit != "Closed" for one in reports),
+        replicas_open=sum(one.circuit in ("Open", "HalfOpen") for one in reports),
         lag_events=sum(one.lag_events for one in reports),
         oldest_unread_seconds=max((one.oldest_unread_seconds for one in reports), default=0.0),
         retention_used=max((one.retention_used for one in reports), default=0.0),

@@ -9,7 +9,7 @@ from typing import Any
 
 from penstock.api import lower
 from penstock.core import errors
-from penstock_operator import revision, settings, snapshot
+from penstock_operator import children, revision, settings, snapshot
 from penstock_operator.planning import acceptance, rollout
 from penstock_operator.reporting import lanes, times
 from penstock_operator.resources import identity
@@ -73,7 +73,7 @@ def of(live: snapshot.Snapshot, told: settings.Settings, observations: snapshot.
         lanes=gathered,
         takers_ready=_takers_ready(running, there),
         pods=_pods(there),
-        is_rolling=any(not rollout.is_done(one) for one in there) or not there,
+        is_rolling=not there or any(not rollout.is_done(one) for one in there) or _is_behind(running, live, told),
         troubles=(*_refused(observations), *_failed(there), *_stuck(live)),
         waits=tuple(dict.fromkeys(f"{one.role} waits: {one.message}" for one in live.reports if one.message)),
         log_answers=_answers(live),
@@ -91,6 +91,15 @@ def of(live: snapshot.Snapshot, told: settings.Settings, observations: snapshot.
 def _lanes(running: revision.Revision | None, live: snapshot.Snapshot) -> tuple[lanes.Lane, ...]:
     names = [sink.name for sink in running.pipeline.spec.sinks] if running else []
     return tuple(lanes.gathered(name, live.lanes(name)) for name in names)
+
+
+def _is_behind(running: revision.Revision | None, live: snapshot.Snapshot, told: settings.Settings) -> bool:
+    """Whether a Deployment is not yet what it is meant to be, because it waits for its turn or was applied just now."""
+    for manifest in children.wanted(running, live, told).workloads if running else ():
+        there = live.child("Deployment", manifest["metadata"]["name"])
+        if there is None or rollout.digest(there) != rollout.digest(manifest):
+            return True
+    return False
 
 
 def _takers_ready(running: revision.Revision | None, there: list[snapshot.Manifest]) -> int:

@@ -23,8 +23,8 @@ class Kept:
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Unread:
-    """Of one partition. `next` is the lowest offset that isn't finished; `age_seconds`: of the record there, by its own timestamp,
-    None where it has none; `partition_bytes`: from `start` to `end`, None where that is not known."""
+    """Of one partition. `next` is the lowest offset that isn't finished; `age_seconds`: of the record there, by its own
+    timestamp, None where it has none; `partition_bytes`: from `start` to `end`, None where that is not known."""
 
     start: int
     next: int
@@ -42,7 +42,7 @@ def kept(configs: Mapping[str, str]) -> Kept:
 
 
 def used(keeps: Kept, unread: Unread) -> float:
-    """The share of what the topic keeps that lies before the oldest unread record: 0 nothing, 1 and more: it may go at any time."""
+    """The share of what the topic keeps that lies before the oldest unread record: from 1 on it may go at any time."""
     if unread.next >= unread.end:
         return 0.0
     if unread.next < unread.start:

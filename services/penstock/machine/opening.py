@@ -65,11 +65,11 @@ async def _open_beside(
     *,
     read_only: bool,
 ) -> port.EventLog:
-    """The pipeline's own log beside the topics of its source."""
+    """The pipeline's own log beside the topics of its source, and grown with them."""
     if is_shared(pipeline):
         settings = dataclasses.replace(settings_for(pipeline, secret_store), partitions=partitions)
-        return await kafka.KafkaLog.open(settings, port.DEAD_LETTERS)
-    return await _open_embedded(pipeline, data, failpoint, partitions, read_only=read_only)
+        return await kafka.KafkaLog.open(settings, port.DEAD_LETTERS, create=not read_only, grows=True)
+    return await _open_embedded(pipeline, data, failpoint, partitions, read_only=read_only, grows=True)
 
 
 async def _open_embedded(
@@ -79,13 +79,16 @@ async def _open_embedded(
     partitions: int,
     *,
     read_only: bool,
+    grows: bool = False,
 ) -> port.EventLog:
     if data is None:
         raise port.LogError("spec.log.type is not Kafka: only one process can have an embedded log; use `penstock run`")
     if read_only:
         return await embedded.EmbeddedLog.open(data.log_path, read_only=True)
     told = pipeline.spec.log.retention if pipeline.spec.log else api_log.Retention()
-    return await embedded.EmbeddedLog.open(data.log_path, partitions=partitions, max_bytes=told.max_bytes, failpoint=failpoint)
+    return await embedded.EmbeddedLog.open(
+        data.log_path, partitions=partitions, max_bytes=told.max_bytes, grows=grows, failpoint=failpoint
+    )
 
 
 async def open_there(data: directory.DataDirectory, environment: Mapping[str, str]) -> port.EventLog:
@@ -116,7 +119,8 @@ def settings_for(pipeline: api_pipeline.BatchPipeline, secret_store: secrets.Sec
 
 
 def credentials(pipeline: api_pipeline.BatchPipeline, secret_store: secrets.SecretStore) -> object:
-    """What the secrets of `spec.log` and of a source in Kafka hold now, to be compared with an earlier answer; None when they can't be read."""
+    """What the secrets of `spec.log` and of a source in Kafka hold now, to be compared with an earlier answer; None when they
+    can't be read."""
     clusters = [pipeline.spec.log and pipeline.spec.log.kafka, sourcing.kafka_source(pipeline)]
     told = {name for cluster in clusters if cluster for name in secrets.names_in(cluster)}
     if not told:

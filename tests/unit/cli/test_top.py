@@ -105,6 +105,14 @@ def test_endpoints_second_writes_and_pressure_are_told_where_there_are_some() ->
     assert line in shown(told)
 
 
+def test_what_a_topic_is_about_to_delete_is_told_beside_the_lag() -> None:
+    """Catches unread records that are nearly gone behind a small number, and words about retention where nothing is deleted."""
+    told = status()
+    assert "topic" not in shown(told)
+    told.lanes[0].lag.retention_used = 0.85
+    assert "7 events · 250 ms · 85% of what the topic keeps" in shown(told)
+
+
 def test_a_halted_lane_says_why() -> None:
     """Catches a lane that stands still behind a healthy picture."""
     halted = status()

@@ -55,3 +55,18 @@ async def test_an_embedded_log_needs_a_directory() -> None:
     described = examples.made()
     with pytest.raises(port.LogError, match="penstock run"):
         await opening.open_log(described, None, secrets.SecretStore(pathlib.Path("nowhere"), {}, ()))
+
+
+def test_what_a_source_is_reached_with_is_watched_too() -> None:
+    """Catches a process that keeps an old password of its source for ever, because its own log needs none."""
+    reference = {"name": "broker", "key": "password"}
+    login = {"type": "Plain", "username": "u", "passwordSecretRef": reference}
+    kafka = {"bootstrapServers": ["a:1"], "topics": ["orders"], "authentication": login}
+    described = examples.made(source={"type": "Kafka", "kafka": kafka}, log=None)
+
+    def seen(password: str) -> object:
+        environment = {"PENSTOCK_SECRET_BROKER_PASSWORD": password}
+        return opening.credentials(described, secrets.SecretStore(pathlib.Path("nowhere"), environment, {"broker"}))
+
+    assert seen("old") == seen("old") != seen("new")
+    assert opening.credentials(examples.made(), secrets.SecretStore(pathlib.Path("nowhere"), {}, ())) is None

@@ -49,6 +49,22 @@ async def test_a_failed_look_waits_whatever_is_heard_meanwhile() -> None:
     waiting.close()
 
 
+async def test_what_may_have_mended_it_ends_the_wait() -> None:
+    """Catches an edit that puts right what was refused, and is looked at a minute later."""
+    waiting = _queue()
+    waiting.add("a")
+    waiting.done(await waiting.get(), failed=True)
+    waiting.add("a", at_once=True)
+    assert await waiting.get() == "a"
+    waiting.add("a", at_once=True)  # while it is being looked at
+    waiting.done("a", failed=True)
+    assert await waiting.get() == "a"
+    waiting.add("a")
+    waiting.done("a", failed=True)
+    assert len(waiting) == 0
+    waiting.close()
+
+
 async def test_get_waits_until_there_is_something() -> None:
     """Catches a look at nothing, and one that never comes."""
     waiting = _queue()

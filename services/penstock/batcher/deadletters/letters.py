@@ -14,7 +14,7 @@ from typing import Protocol
 import structlog
 
 from penstock.batcher import settings as lane_settings
-from penstock.batcher.deadletters import originals, seen_state
+from penstock.batcher.deadletters import bounded, originals, seen_state
 from penstock.core import addresses, deadletters, dialects, markers, schema
 from penstock.log import port
 from penstock.telemetry import metrics
@@ -91,6 +91,7 @@ class LetterWriter:
 
     def _letter(self, partition: int, appended: int, event: originals.Original, unit: Failed) -> deadletters.DeadLetter:
         told = self._settings
+        event, more = bounded.held(event)
         address = addresses.Address(self._log.log_id, partition, unit.place)
         items = () if unit.item is None else (unit.item,)
         return deadletters.DeadLetter(
@@ -108,7 +109,7 @@ class LetterWriter:
             stage=unit.stage,
             category=unit.category,
             code=unit.code,
-            message=unit.message,
+            message=unit.message + more,
             expression=unit.expression,
             fingerprint=deadletters.fingerprint(unit.category, unit.message),
             original=event.document,

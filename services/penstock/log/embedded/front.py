@@ -60,6 +60,7 @@ class EmbeddedLog:
         partitions: int = 1,
         max_bytes: int | None = None,
         read_only: bool = False,
+        grows: bool = False,
         host: embedded_store.Host | None = None,
         failpoint: failpoints.Failpoint = failpoints.nothing,
     ) -> EmbeddedLog:
@@ -67,13 +68,15 @@ class EmbeddedLog:
 
         Read-only opening works beside a writer, after a crash and when nothing runs, makes nothing and takes the partition
         count from the file. Raises LogLockedError when another process writes it, LogError for a file that is damaged, of a
-        newer version, or made with another number of partitions.
+        newer version, or made with another number of partitions. `grows`: one with fewer is given as many, one with more keeps
+        them; for logs whose partitions no key chooses.
         """
         if read_only:
             return await asyncio.to_thread(_open_read_only, path)
         lock = await asyncio.to_thread(embedded_lock.WriterLock.acquire, path)
         try:
-            prepare = functools.partial(_open_for_writing, path, partitions, max_bytes, host or embedded_store.Host())
+            host = host or embedded_store.Host()
+            prepare = functools.partial(_open_for_writing, path, partitions, max_bytes, host, grows=grows)
             log, connection, store = await asyncio.to_thread(prepare)
         except BaseException:
             lock.release()
@@ -255,7 +258,7 @@ def _open_read_only(path: pathlib.Path) -> EmbeddedLog:
 
 
 def _open_for_writing(
-    path: pathlib.Path, partitions: int, max_bytes: int | None, host: embedded_store.Host
+    path: pathlib.Path, partitions: int, max_bytes: int | None, host: embedded_store.Host, *, grows: bool
 ) -> tuple[EmbeddedLog, sqlite3.Connection, embedded_store.Store]:
     """Under the lock."""
     with contextlib.ExitStack() as undo:
@@ -263,9 +266,12 @@ def _open_for_writing(
             if not path.exists():
                 embedded_schema.create(path, embedded_schema.Identity(log_id=host.new_id(), partitions=partitions))
             connection = undo.enter_context(contextlib.closing(embedded_schema.open_writer(path)))
-            identity = _expect(embedded_schema.identify(connection, path), path, partitions)
+            identity = embedded_schema.identify(connection, path)
+            if grows and identity.partitions < partitions:
+                identity = embedded_schema.grow(connection, identity, partitions)
+            _expect(identity, path, identity.partitions if grows else partitions)
             embedded_schema.check(connection, path)
-            store = embedded_store.Store(connection, path, partitions=partitions, max_bytes=max_bytes, host=host)
+            store = embedded_store.Store(connection, path, partitions=identity.partitions, max_bytes=max_bytes, host=host)
             log = EmbeddedLog(path, identity, embedded_reader.Readers(path))
         except sqlite3.Error as error:
             raise embedded_schema.explain(error, path) from error
@@ -273,10 +279,9 @@ def _open_for_writing(
         return log, connection, store
 
 
-def _expect(identity: embedded_schema.Identity, path: pathlib.Path, partitions: int) -> embedded_schema.Identity:
+def _expect(identity: embedded_schema.Identity, path: pathlib.Path, partitions: int) -> None:
     if identity.partitions != partitions:
         raise port.LogError(
             f"{path} was made with {identity.partitions} partitions, {partitions} are asked for"
             f" (log.embedded.partitions): keep {identity.partitions}, or start an empty log in another --data directory"
         )
-    return identity

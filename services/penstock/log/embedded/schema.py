@@ -156,6 +156,13 @@ def rename(connection: sqlite3.Connection, identity: Identity) -> None:
         connection.execute("UPDATE log SET content = ? WHERE name = 'log_id'", (identity.log_id,))
 
 
+def grow(connection: sqlite3.Connection, identity: Identity, partitions: int) -> Identity:
+    """Give an existing file more partitions, behind those it has."""
+    with connection:
+        connection.execute("UPDATE log SET content = ? WHERE name = 'partitions'", (partitions,))
+    return dataclasses.replace(identity, partitions=partitions)
+
+
 def check(connection: sqlite3.Connection, path: pathlib.Path) -> None:
     """Raise LogError for a file whose structure is broken, as far as a bounded time reaches.
 

@@ -136,6 +136,15 @@ class Client:
             if code not in (0, errors.TopicAlreadyExistsError.errno):
                 raise port.LogError(f"Kafka: creating {name}: {errors.for_code(code).__name__}: {message}")
 
+    async def grow(self, name: str, partitions: int) -> None:
+        """Does nothing when somebody else was faster."""
+        wanted = {name: admin.NewPartitions(total_count=partitions)}
+        try:
+            await self._ask(f"giving {name} {partitions} partitions", lambda: self._admin.create_partitions(wanted))
+        except port.LogError as error:
+            if not isinstance(error.__cause__, errors.InvalidPartitionsError):
+                raise
+
     async def configs(self, name: str) -> dict[str, str]:
         """Asked again while the broker that is asked has not heard of a topic which was made a moment ago."""
         resource = config_resource.ConfigResource(config_resource.ConfigResourceType.TOPIC, name)

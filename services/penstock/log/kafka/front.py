@@ -33,9 +33,15 @@ class KafkaLog:
     """
 
     def __init__(
-        self, settings: kafka_settings.Settings, client: kafka_client.Client, identity: str, main: str = port.EVENTS
+        self,
+        settings: kafka_settings.Settings,
+        client: kafka_client.Client,
+        identity: str,
+        main: str = port.EVENTS,
+        *,
+        grows: bool = False,
     ) -> None:
-        self._settings = settings
+        self._settings, self._grows = settings, grows
         self._client = client
         self._identity = identity
         self._producer = kafka_producer.Producer(settings, self._end, self._look)
@@ -47,21 +53,26 @@ class KafkaLog:
         self._closed = False
 
     @classmethod
-    async def open(cls, settings: kafka_settings.Settings, main: str = port.EVENTS, *, create: bool = True) -> KafkaLog:
+    async def open(
+        cls, settings: kafka_settings.Settings, main: str = port.EVENTS, *, create: bool = True, grows: bool = False
+    ) -> KafkaLog:
         """Make the topics of events and dead letters unless they are there; `main` is the one whose id is the log's.
 
         A log beside topics of others has no events of its own: its main topic is that of dead letters. Without `create` it is
-        an error when the topics are not there.
+        an error when the topics are not there. `grows`: topics with fewer partitions are given as many, those with more keep
+        them; for logs whose partitions no key chooses.
 
         Raises LogError when the cluster can't be reached or has other partitions, TopicMisconfiguredError.
         """
+        if grows:
+            settings = await _as_large(settings, main, grow=create)
         client = kafka_client.Client(settings)
         await client.open()
         try:
             if not create:
                 await _check_there(client, topics.topic_name(settings.prefix, main))
-            await _ensure(client, settings, port.DEAD_LETTERS)
-            return cls(settings, client, await _ensure(client, settings, main), main)
+            await _ensure(client, settings, port.DEAD_LETTERS, grows=grows)
+            return cls(settings, client, await _ensure(client, settings, main, grows=grows), main, grows=grows)
         except BaseException:
             await client.close()
             raise
@@ -181,11 +192,11 @@ class KafkaLog:
     async def _place(self, topic: str, partition: int) -> str:
         """The Kafka name of a topic that is there, if need be because it was made now."""
         self._check_open()
-        if not 0 <= partition < self.partitions:
+        if not (0 <= partition < self.partitions or self._grows):
             raise port.LogError(f"{topic}/{partition}: this log has the partitions 0 to {self.partitions - 1}")
         if topic not in self._known:
             async with self._ensuring:
-                await _ensure(self._client, self._settings, topic)
+                await _ensure(self._client, self._settings, topic, grows=self._grows)
                 self._known.add(topic)
         return topics.topic_name(self._settings.prefix, topic)
 
@@ -234,22 +245,40 @@ async def _check_there(client: kafka_client.Client, name: str) -> None:
         raise port.LogError(f"Kafka: there is no topic {name}: has the pipeline run on these brokers, in this namespace?")
 
 
-async def _ensure(client: kafka_client.Client, settings: kafka_settings.Settings, topic: str) -> str:
+async def _as_large(settings: kafka_settings.Settings, main: str, *, grow: bool) -> kafka_settings.Settings:
+    """With as many partitions as the log has, or will have: who only looks takes it as it is."""
+    client = kafka_client.Client(settings)
+    await client.open()
+    try:
+        found = await client.topic(topics.topic_name(settings.prefix, main))
+    finally:
+        await client.close()
+    there = len(found.leaders) if found else settings.partitions
+    return dataclasses.replace(settings, partitions=max(there, settings.partitions) if grow else there)
+
+
+async def _ensure(client: kafka_client.Client, settings: kafka_settings.Settings, topic: str, *, grows: bool) -> str:
     """Make the topic unless it is there, check it, and answer its id."""
     name = topics.topic_name(settings.prefix, topic)
     wanted = topics.wanted_of_snapshots(settings) if topic == kafka_snapshots.TOPIC else topics.wanted(settings)
     if await client.topic(name) is None:
         await client.create(name, wanted)
     found = await _appeared(client, name)
+    if grows and len(found.leaders) < settings.partitions:
+        await client.grow(name, settings.partitions)
+        found = await _appeared(client, name, settings.partitions)
+    if grows:
+        # By a process that has been started since.
+        settings = dataclasses.replace(settings, partitions=max(settings.partitions, len(found.leaders)))
     topics.check(name, settings, found.replicas, await client.configs(name), wanted)
     return found.identity
 
 
-async def _appeared(client: kafka_client.Client, name: str) -> kafka_client.Topic:
-    """A topic that was made is known to every broker a moment later."""
+async def _appeared(client: kafka_client.Client, name: str, partitions: int = 1) -> kafka_client.Topic:
+    """A topic, or a partition, that was made is known to every broker a moment later."""
     for attempt in range(_APPEARANCE_ATTEMPTS):
         found = await client.topic(name)
-        if found and found.leaders and min(found.leaders) >= 0:
+        if found and len(found.leaders) >= partitions and min(found.leaders) >= 0:
             return found
         await asyncio.sleep(_APPEARANCE_SECONDS * attempt)
     raise port.LogError(f"Kafka: {name} was made but has no leaders yet; are the brokers up?")

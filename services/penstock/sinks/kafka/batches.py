@@ -27,6 +27,8 @@ _PRODUCER = struct.Struct(">qhi")
 _UNCOUNTED = 12
 _MAGIC = 2
 _NOBODY = -1
+# A record's attributes and the difference of its timestamp: nothing in either.
+_ALWAYS_BYTES = 2
 RECORD_ROOM = 16
 """Bytes of a record beside key, value and headers, at most."""
 
@@ -90,10 +92,10 @@ class Batch:
     def _set_producer_state(self, producer_id: int, producer_epoch: int, base_sequence: int) -> None:
         _PRODUCER.pack_into(self._content, _PRODUCER_AT, producer_id, producer_epoch, base_sequence)
 
-    def _build(self) -> bytes:
+    def _build(self) -> bytearray:
         checksum = util.calc_crc32c(memoryview(self._content)[_ATTRIBUTES_AT:])
         _CRC.pack_into(self._content, _CRC_AT, checksum)
-        return bytes(self._content)
+        return self._content
 
 
 def pack(
@@ -149,39 +151,50 @@ def _numbered(sizes: octets.Integers, partitions: octets.Integers, most: int) ->
 
 
 def _encoded(records: Records, deltas: octets.Integers) -> octets.Bytes:
-    """Each record with its length before it; all share the batch's timestamp."""
-    count = len(records)
-    body = octets.joined(
-        b"\0\0",
-        octets.zigzag(deltas),
-        *_optional(records.keys),
-        *_optional(records.values),
-        bytes(octets.zigzag(np.array([len(records.headers)]))[0].as_py()),
-        *(part for header in records.headers for part in _header(header)),
-    )
-    assert len(body) == count  # noqa: S101 - columns of one write
-    return octets.joined(octets.zigzag(octets.lengths(body)), body)
+    """Each record with its length before it; all share the batch's timestamp.
+
+    Joining costs by the part, so the length is worked out beforehand, and numbers that stand together are one part.
+    """
+    key_sizes, keys = _optional(records.keys)
+    value_sizes, values = _optional(records.values)
+    none = np.zeros(len(records), dtype=np.int64)
+    rest = [keys, octets.zigzag(value_sizes), values, _number(len(records.headers))]
+    rest += [part for header in records.headers for part in _header(header)]
+    numbers = (none, none, deltas, key_sizes)
+    sizes = octets.sizes_of(deltas) + octets.sizes_of(key_sizes) + _ALWAYS_BYTES
+    for part in rest:
+        sizes += len(part) if isinstance(part, bytes) else octets.lengths(part)
+    return octets.joined(octets.zigzag(sizes, *numbers), *rest)
 
 
 def _header(header: Header) -> list[octets.Bytes | bytes]:
     name = header.name.encode()
-    return [bytes(octets.zigzag(np.array([len(name)]))[0].as_py()) + name, *_optional(header.values)]
+    sizes, values = _optional(header.values)
+    same = len(sizes) and bool((sizes == sizes[0]).all())
+    return [_number(len(name)) + name, _number(int(sizes[0])) if same else octets.zigzag(sizes), values]
 
 
-def _optional(column: octets.Bytes) -> list[octets.Bytes]:
-    """The values with their lengths, -1 for a null."""
+def _optional(column: octets.Bytes) -> tuple[octets.Integers, octets.Bytes]:
+    """The lengths of the values, -1 for a null, and the values."""
     sizes = octets.lengths(column)
     if column.null_count:
         sizes = np.where(column.is_null().to_numpy(zero_copy_only=False), -1, sizes)
         column = pc.fill_null(column, b"")
-    return [octets.zigzag(sizes), column]
+    return sizes, column
+
+
+def _number(value: int) -> bytes:
+    return bytes(octets.zigzag(np.array([value]))[0].as_py())
 
 
 def _framed(codec: compress.Codec, content: memoryview, count: int, timestamp: int) -> bytearray:
     packed = codec.compress(content)
-    header = _HEADER.pack(
+    made = bytearray(_HEADER.size + len(packed))
+    _HEADER.pack_into(
+        made,
         0,
-        _HEADER.size - _UNCOUNTED + len(packed),
+        0,
+        len(made) - _UNCOUNTED,
         0,
         _MAGIC,
         0,
@@ -194,4 +207,5 @@ def _framed(codec: compress.Codec, content: memoryview, count: int, timestamp: i
         _NOBODY,
         count,
     )
-    return bytearray(b"".join((header, packed)))
+    made[_HEADER.size :] = packed
+    return made

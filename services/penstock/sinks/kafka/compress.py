@@ -37,11 +37,11 @@ class Codec(enum.Enum):
         """As a record batch says it."""
         return list(Codec).index(self)
 
-    def compress(self, content: memoryview) -> bytes:
-        """Where nothing is compressed, a copy."""
+    def compress(self, content: memoryview) -> bytes | memoryview:
+        """Where nothing is compressed, the content itself."""
         match self:
             case Codec.NONE:
-                return bytes(content)
+                return content
             case Codec.LZ4:
                 return b"".join(_lz4(content))
             case Codec.SNAPPY:

@@ -16,29 +16,30 @@ Bytes: TypeAlias = "pa.Array[Any]"
 """Of Arrow type binary, without nulls."""
 Integers = npt.NDArray[np.int64]
 
-_SEVEN_BITS = 0x7F
-_MORE = 0x80
+_SEVEN, _SEVEN_BITS = np.uint64(7), np.uint64(0x7F)
 
 
-def zigzag(values: Integers) -> Bytes:
-    """Each value as a variable-length integer, small magnitudes in few bytes."""
-    plain = ((values << 1) ^ (values >> 63)).view(np.uint64)
-    sizes = sizes_of(values)
-    ends = np.cumsum(sizes)
-    starts = ends - sizes
-    data = np.zeros(int(ends[-1]) if len(ends) else 0, dtype=np.uint8)
-    for place in range(int(sizes.max(initial=0))):
-        mine = sizes > place
-        more = np.where(sizes[mine] - 1 > place, _MORE, 0)
-        data[starts[mine] + place] = ((plain[mine] >> np.uint64(7 * place)) & np.uint64(_SEVEN_BITS)) | more.astype(np.uint64)
-    return _column(np.concatenate([[0], ends]), data)
+def zigzag(*values: Integers) -> Bytes:
+    """The values of each row as variable-length integers one after the other, small magnitudes in few bytes. At least one."""
+    flat = np.stack(values, axis=1).ravel() if len(values) > 1 else values[0]
+    rest = _unsigned(flat)
+    most = max(1, -(-int(rest.max(initial=0)).bit_length() // 7))
+    digits = np.empty((len(rest), most), dtype=np.uint8)
+    sizes = np.ones(len(rest), dtype=np.int64)
+    for place in range(most):
+        more = rest > _SEVEN_BITS
+        digits[:, place] = (rest & _SEVEN_BITS) | (more.astype(np.uint64) << _SEVEN)
+        rest = rest >> _SEVEN
+        sizes += more
+    data = digits.ravel() if most == 1 else digits[np.arange(most) < sizes[:, None]]
+    return _column(np.concatenate([[0], np.cumsum(sizes)])[:: len(values)], data)
 
 
 def sizes_of(values: Integers) -> Integers:
     """How many bytes `zigzag` makes of each."""
-    rest = ((values << 1) ^ (values >> 63)).view(np.uint64)
+    rest = _unsigned(values)
     sizes = np.ones(len(values), dtype=np.int64)
-    while (rest := rest >> np.uint64(7)).any():
+    while (rest := rest >> _SEVEN).any():
         sizes += rest > 0
     return sizes
 
@@ -52,7 +53,13 @@ def fixed(values: npt.NDArray[Any]) -> Bytes:
 
 def joined(*parts: Bytes | bytes) -> Bytes:
     """Row by row one after the other; a part that is one value stands in every row. At least one part is a column."""
-    scalars = [pa.scalar(part, pa.large_binary()) if isinstance(part, bytes) else part for part in parts]
+    merged: list[Bytes | bytes] = []
+    for part in parts:
+        if isinstance(part, bytes) and merged and isinstance(merged[-1], bytes):
+            merged[-1] += part
+        else:
+            merged.append(part)
+    scalars = [pa.scalar(part, pa.large_binary()) if isinstance(part, bytes) else part for part in merged]
     return pc.binary_join_element_wise(*scalars, pa.scalar(b"", pa.large_binary()))
 
 
@@ -69,6 +76,10 @@ def prefixed(column: Bytes) -> Bytes:
 def as_bytes(column: pa.Array[Any]) -> Bytes:
     """Text or bytes as the one type that is joined here; nulls stay."""
     return column if column.type == pa.large_binary() else column.cast(pa.large_binary())
+
+
+def _unsigned(values: Integers) -> npt.NDArray[np.uint64]:
+    return ((values << 1) ^ (values >> 63)).view(np.uint64)
 
 
 def _column(offsets: Integers, data: npt.NDArray[np.uint8]) -> Bytes:

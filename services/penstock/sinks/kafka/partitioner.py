@@ -27,19 +27,15 @@ def murmur2(keys: octets.Bytes) -> npt.NDArray[np.uint32]:
     """Of each value; without nulls. Steps by the words of the longest key, not by key."""
     sizes = octets.lengths(keys)
     offsets = np.frombuffer(keys.buffers()[1], dtype=np.int64)[keys.offset : keys.offset + len(keys)]
-    # Four more bytes, so that the last word of the last key can be read whole.
-    data = np.append(np.frombuffer(keys.buffers()[2] or b"", dtype=np.uint8), np.zeros(4, np.uint8)).astype(np.uint32)
+    # Four more bytes, so that there is a word, however little of it is the key's, at every place.
+    data = np.append(np.frombuffer(keys.buffers()[2] or b"", dtype=np.uint8), np.zeros(4, np.uint8))
+    at_byte: npt.NDArray[np.uint32] = np.ndarray((len(data) - 3,), dtype="<u4", buffer=data, strides=(1,))
     found = _SEED ^ sizes.astype(np.uint32)
     words = sizes // 4
     for word in range(int(words.max(initial=0))):
         mine = np.flatnonzero(words > word)
-        found[mine] = found[mine] * _M ^ _mixed(_word(data, offsets[mine] + 4 * word))
+        found[mine] = found[mine] * _M ^ _mixed(at_byte[offsets[mine] + 4 * word])
     return np.asarray(_finished(_with_rest(found, data, offsets + 4 * words, sizes % 4)))
-
-
-def _word(data: npt.NDArray[np.uint32], at: octets.Integers) -> npt.NDArray[np.uint32]:
-    low = data[at] | data[at + 1] << np.uint32(8)
-    return np.asarray(low | data[at + 2] << np.uint32(16) | data[at + 3] << np.uint32(24))
 
 
 def _mixed(word: npt.NDArray[np.uint32]) -> npt.NDArray[np.uint32]:
@@ -48,12 +44,12 @@ def _mixed(word: npt.NDArray[np.uint32]) -> npt.NDArray[np.uint32]:
 
 
 def _with_rest(
-    found: npt.NDArray[np.uint32], data: npt.NDArray[np.uint32], at: octets.Integers, rest: octets.Integers
+    found: npt.NDArray[np.uint32], data: npt.NDArray[np.uint8], at: octets.Integers, rest: octets.Integers
 ) -> npt.NDArray[np.uint32]:
     """With the one to three bytes after the last whole word."""
     for place in range(3):
         mine = np.flatnonzero(rest > place)
-        found[mine] ^= data[at[mine] + place] << np.uint32(8 * place)
+        found[mine] ^= data[at[mine] + place].astype(np.uint32) << np.uint32(8 * place)
     mine = np.flatnonzero(rest > 0)
     found[mine] *= _M
     return found

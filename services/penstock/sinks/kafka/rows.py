@@ -133,8 +133,17 @@ def _ids(rows: pa.Table) -> octets.Bytes:
         )
     parts: list[octets.Bytes | bytes] = []
     for name in delivery.ADDRESS_COLUMNS:
-        parts += [_bytes(rows, name), _SEPARATOR]
+        parts += [_place(rows, name), _SEPARATOR]
     return octets.joined(*parts[:-1])
+
+
+def _place(rows: pa.Table, name: str) -> octets.Bytes | bytes:
+    """A part of the addresses as text; once, where it is the same in all rows. The item stays a column in any case."""
+    if rows.num_rows and name != delivery.ITEM_COLUMN:
+        edges = pc.min_max(rows.column(name))
+        if edges["min"] == edges["max"]:
+            return str(edges["min"].as_py()).encode()
+    return _bytes(rows, name)
 
 
 def _bytes(rows: pa.Table, name: str) -> octets.Bytes:

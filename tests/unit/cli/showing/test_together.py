@@ -11,7 +11,7 @@ def _batcher(state: str, read: int, lag: int, circuit: str = "Closed") -> contro
         sink="warehouse",
         state=state,
         circuit=circuit,
-        lag=control_pb2.Lag(events=lag, oldest_unread_seconds=float(lag)),
+        lag=control_pb2.Lag(events=lag, oldest_unread_seconds=float(lag), retention_used=lag / 10),
         ledger=control_pb2.Ledger(events_read=read, rows_written=read),
         batching=control_pb2.Batching(batches=read, mean_rows=read),
         flushes={"idle": 1},
@@ -28,6 +28,7 @@ def test_counts_are_added_and_the_worst_of_the_rest_is_shown() -> None:
     found = together.added([doors, _batcher("Running", 1, 5), _batcher("Halted", 3, 2, "Open")])
     (lane,) = found.lanes
     assert (lane.state, lane.circuit, lane.lag.events, lane.lag.oldest_unread_seconds) == ("Halted", "Open", 7, 5.0)
+    assert lane.lag.retention_used == 0.5
     assert (lane.ledger.events_read, lane.ledger.rows_written, lane.flushes["idle"]) == (4, 4, 2)
     assert (lane.batching.batches, lane.batching.mean_rows) == (4, 2.5)
     assert (lane.endpoints.known, lane.endpoints.well, lane.pressure) == (3, 1, 3)

@@ -49,6 +49,19 @@ async def test_another_number_of_partitions_is_refused(path):
     assert "keep 2" in message
 
 
+async def test_a_log_whose_partitions_no_key_chooses_grows(path):
+    """Catches a growth that is forgotten at the next start, one that shrinks, and another id after it."""
+    first = await make(path, partitions=2)
+    for asked, there in ((4, 4), (3, 4)):
+        log = await embedded.EmbeddedLog.open(path, partitions=asked, grows=True)
+        try:
+            assert (log.partitions, log.log_id) == (there, first)
+            assert (await log.bounds("events", there - 1)).end == 0
+        finally:
+            await log.close()
+    assert "made with 4 partitions, 2 are asked for" in await refusal(path, partitions=2)
+
+
 async def test_a_newer_file_is_refused_by_its_version(path):
     """Catches an old release that writes into a file it does not understand."""
     await make(path)

@@ -30,7 +30,7 @@ def packed(rows, batch_bytes=1 << 20, codec=compress.Codec.NONE):
 
 
 def decoded(batch):
-    found = memory_records.MemoryRecords(batch._build()).next_batch()
+    found = memory_records.MemoryRecords(bytes(batch._build())).next_batch()
     assert found.validate_crc()
     return list(found)
 
@@ -64,7 +64,7 @@ def test_the_producers_numbers_are_part_of_the_checksum():
     """Catches an id filled in after the checksum: brokers refuse such a batch."""
     [batch] = packed([(b"k", b"v", None, 0)])
     batch._set_producer_state(4711, 3, 99)
-    found = memory_records.MemoryRecords(batch._build()).next_batch()
+    found = memory_records.MemoryRecords(bytes(batch._build())).next_batch()
     assert found.validate_crc()
     assert (found.producer_id, found.producer_epoch, found.base_sequence) == (4711, 3, 99)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import collections
+import contextlib
 import dataclasses
 import enum
 from collections.abc import Mapping
@@ -46,13 +47,23 @@ class Desk:
 
     async def committed(self, group: str, _: str) -> dict[int, port.Commit]:
         """What the group has committed; for one that has committed nothing, where it was told to start."""
+        return await self._committed(group) or await self._first()
+
+    async def begin(self, group: str) -> None:
+        """Before a member joins: where a group begins that has committed nothing is the same for all of its members, and does
+        not hold for partitions that are added later, which are read from their beginning."""
+        if self._start.where is not Start.EARLIEST and not await self._committed(group):
+            with contextlib.suppress(port.GroupInUseError):
+                await self.commit_for(group, "", await self._first())
+
+    async def _committed(self, group: str) -> dict[int, port.Commit]:
         found: dict[int, port.Commit] = {}
         for topic in self._places.topics:
             for partition, commit in (await self._client.committed(group, topic)).items():
                 place = places.Place(topic, partition)
                 if self._places.holds(place):
                     found[self._places.number(place)] = commit
-        return found or await self._first()
+        return found
 
     async def _first(self) -> dict[int, port.Commit]:
         if self._start.where is Start.EARLIEST:

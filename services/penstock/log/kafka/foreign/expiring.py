@@ -36,8 +36,8 @@ class Expiring:
         bounds = await self._desk.bounds("", number)
         there = bounds.start <= offset < bounds.end
         page = await self._page(number, offset) if there else None
-        stamps = layout.integers(page.rows, layout.TIMESTAMP) if page else ()
-        age = time.time() - float(stamps[0]) / 1_000 if len(stamps) and stamps[0] >= 0 else None
+        stamp = int(layout.integers(page.rows, layout.TIMESTAMP)[0]) if page and page.rows.num_rows else -1
+        age = time.time() - stamp / 1_000 if stamp >= 0 else None
         return expiry.Unread(start=bounds.start, next=offset, end=bounds.end, age_seconds=age, partition_bytes=size)
 
     async def _sizes(self, keeps: Mapping[str, expiry.Kept]) -> Mapping[tuple[str, int], int]:

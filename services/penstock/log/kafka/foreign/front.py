@@ -111,7 +111,8 @@ class ForeignLog:
 
     @property
     def partitions(self) -> int:
-        return self._places.partitions
+        """As many as there are numbers; more where the log beside had more to do before."""
+        return max(self._places.partitions, self._own.partitions)
 
     async def append(self, topic: str, partition: int, record: port.NewRecord) -> port.Appended:
         if topic == port.EVENTS:
@@ -130,6 +131,7 @@ class ForeignLog:
             closed=self._subscriptions.discard,
             reading=self,
         )
+        await self._desk.begin(self._group(group))
         await subscription.open()
         self._subscriptions.add(subscription)
         return subscription
@@ -150,7 +152,7 @@ class ForeignLog:
 
     async def read(self, topic: str, partition: int, offset: int, *, max_bytes: int) -> Sequence[port.Record]:
         if topic != port.EVENTS:
-            return await self._own.read(topic, partition, offset, max_bytes=max_bytes)
+            return [] if self._is_new(partition) else await self._own.read(topic, partition, offset, max_bytes=max_bytes)
         found: list[port.Record] = []
         held, end = 0, (await self.bounds(topic, partition)).end
         while offset < end and held < max_bytes and (page := await self._page(partition, offset, max(max_bytes, _LEAST_BYTES))):
@@ -161,7 +163,7 @@ class ForeignLog:
     async def headers(self, topic: str, partition: int, before: int, *, limit: int) -> Sequence[port.Record]:
         """Runs without their rows. Kafka has no way to leave the values out, so a stretch is read and dropped."""
         if topic != port.EVENTS:
-            return await self._own.headers(topic, partition, before, limit=limit)
+            return [] if self._is_new(partition) else await self._own.headers(topic, partition, before, limit=limit)
         bounds = await self.bounds(topic, partition)
         before, wanted = min(before, bounds.end), _HEADER_OFFSETS if limit > 1 else 1
         while bounds.start < before:
@@ -178,7 +180,7 @@ class ForeignLog:
 
     async def bounds(self, topic: str, partition: int) -> port.Bounds:
         if topic != port.EVENTS:
-            return await self._own.bounds(topic, partition)
+            return port.Bounds(start=0, end=0) if self._is_new(partition) else await self._own.bounds(topic, partition)
         return await self._desk.bounds("", partition)
 
     async def committed(self, topic: str, group: str) -> Mapping[int, port.Commit]:
@@ -220,6 +222,10 @@ class ForeignLog:
         await self._fetcher.close()
         await self._client.close()
         await self._own.close()
+
+    def _is_new(self, partition: int) -> bool:
+        """Whether the topics have grown since the log beside was opened for writing: who only looks finds nothing there."""
+        return partition >= self._own.partitions
 
     def _group(self, group: str) -> str:
         return topics.group_name(self._kafka.prefix, group, port.EVENTS)

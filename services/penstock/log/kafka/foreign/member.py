@@ -9,12 +9,15 @@ import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 
 import pyarrow as pa
+import structlog
 from aiokafka import errors, structs
 
 from penstock.log.kafka import client as kafka_client
 from penstock.log.kafka import member as kafka_member
 from penstock.log.kafka import settings as kafka_settings
 from penstock.log.kafka.foreign import fetching, pages, places
+
+_log = structlog.get_logger()
 
 _WAIT_SECONDS = 0.5
 _PAGE_BYTES = 4 << 20
@@ -79,7 +82,9 @@ class Member(kafka_member.Member):
             # Else the client looks for a place to start reading at, and complains that it finds none.
             self._consumer.seek(place, 0)
             self._consumer.pause(place)
-        known = {place for place in assigned if place.partition < self._places.counts[self._places.topics.index(place.topic)]}
+        known = set(filter(self._places.holds, assigned))
+        for place in assigned - known:
+            _log.warning("partition_unread", topic=place.topic, partition=place.partition, remedy="restart to read it")
         await super().on_partitions_assigned({self._numbered(place) for place in known})
 
     async def _fetch(self) -> Fetched:

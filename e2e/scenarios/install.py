@@ -1,0 +1,19 @@
+"""Penstock in the cluster, as the README says: with Helm, from the chart of this tree."""
+
+from __future__ import annotations
+
+from e2e.cluster import archives, image, provider
+
+RELEASE = "penstock"
+NAMESPACE = "penstock-system"
+OPERATOR = {"app.kubernetes.io/instance": RELEASE, "app.kubernetes.io/component": "operator"}
+_CHART = image.REPOSITORY / "charts" / "penstock"
+
+
+def install(cluster: provider.Cluster) -> None:
+    """The image of this tree on the node, the chart installed or upgraded, the operator ready. Twice does no harm."""
+    cluster.load_image(archives.PATH)
+    repository, _, tag = image.NAME.rpartition(":")
+    told = [f"--set=image.repository={repository}", f"--set=image.tag={tag}"]
+    where = [f"--namespace={NAMESPACE}", "--create-namespace"]
+    cluster.helm("upgrade", "--install", RELEASE, str(_CHART), *where, *told, "--wait", "--timeout=180s")

@@ -1,0 +1,103 @@
+"""What the pods of a pipeline may say, and the status that follows from it."""
+
+from __future__ import annotations
+
+import datetime
+import json
+from typing import Any
+
+from tests.unit.operator import cluster
+
+from penstock.api.model import status as model
+from penstock_operator import snapshot
+from penstock_operator.planning import plan
+from penstock_operator.reporting import status
+
+NOW = datetime.datetime(2026, 1, 31, 8, tzinfo=datetime.UTC)
+LATER = NOW + datetime.timedelta(minutes=1)
+
+
+def observed(now: datetime.datetime = NOW, *refusals: snapshot.Refusal) -> snapshot.Observations:
+    return snapshot.Observations(now=now, refusals=refusals)
+
+
+def up(**spec: Any) -> cluster.Cluster:
+    """A pipeline whose pods are all ready."""
+    there = cluster.Cluster(cluster.pipeline(**spec))
+    for _ in range(6):
+        for action in plan.plan(there.snapshot(), cluster.SETTINGS):
+            there.take(action)
+        there.settle_all()
+    return there
+
+
+def told_of_lane(**changes: Any) -> snapshot.LaneReport:
+    told: dict[str, Any] = {
+        "sink": "warehouse",
+        "state": "Running",
+        "delivery_mode": "EffectivelyOnce",
+        "delivery_reason": "InsertToken",
+        "rows": 18_400,
+        "latency_p99_seconds": 0.702,
+        "ledger": snapshot.Ledger(read=1000, transformed=1000, made=3000, written=3000),
+    }
+    return snapshot.LaneReport(**{**told, **changes})
+
+
+def batcher(pod: str = "b-0", log_bytes: int = 1 << 20, **lane: Any) -> snapshot.PodReport:
+    return snapshot.PodReport(pod=pod, role="batcher", log_id="7f", log_bytes=log_bytes, lanes=(told_of_lane(**lane),))
+
+
+def door(log_bytes: int = 1 << 20) -> snapshot.PodReport:
+    return snapshot.PodReport(pod="i-0", role="ingest", log_id="7f", log_bytes=log_bytes, accepted=1000)
+
+
+def current(there: cluster.Cluster, *reports: snapshot.PodReport, now: datetime.datetime = NOW, **more: Any) -> dict[str, Any]:
+    made = status.current(there.snapshot(*reports, **more), cluster.SETTINGS, observed(now))
+    model.Status.model_validate_json(json.dumps(made))
+    return made
+
+
+def row(told: dict[str, Any]) -> tuple[str, str, str, str]:
+    """Ready, Stalled, Landing, each with its reason where it says more than that all is well, and STATE."""
+    shown = {}
+    for one in told["conditions"]:
+        good = one["status"] == ("False" if one["type"] == "Stalled" else "True")
+        plain = good and one["reason"] in ("Accepting", "Settled", "Progressing", "Landing")
+        shown[one["type"]] = one["status"] if plain else f"{one['status']} {one['reason']}"
+    return shown["Ready"], shown["Stalled"], shown["Landing"], told["display"]["state"]
+
+
+def healthy() -> dict[str, Any]:
+    return current(up(), batcher(), door())
+
+
+def rolling() -> dict[str, Any]:
+    there = up()
+    there.edit(transform={"filter": {"expression": "true"}})
+    for action in plan.plan(there.snapshot(), cluster.SETTINGS):
+        there.take(action)
+    there.step("clicks--warehouse-sink")
+    return current(there, batcher(), door())
+
+
+def bad_edit() -> dict[str, Any]:
+    there = up()
+    there.edit(deadLetters={"retentionHours": 0})
+    return current(there, batcher(), door())
+
+
+def paused() -> dict[str, Any]:
+    return current(up(lifecycle="Paused"), batcher(state="Paused"), door())
+
+
+def halted(code: str) -> dict[str, Any]:
+    return current(up(), batcher(state="Halted", message=f"{code}: it is so; do that"), door())
+
+
+def no_pod() -> dict[str, Any]:
+    there = up()
+    for name in there.deployments():
+        there.objects["Deployment", name]["status"]["availableReplicas"] = 0
+    there.pipeline["status"] = {"display": {"state": "Running"}, "conditions": [{"type": "Ready", "status": "True"}]}
+    return current(there)
