@@ -3,7 +3,7 @@
 MAKEFLAGS += --no-print-directory
 BIN := .venv/bin
 
-.PHONY: help setup setup-servers demo run test check generate fuzz bench bench-peers chaos gate mutants images cluster-up cluster-down lock clean
+.PHONY: help setup setup-servers demo run test check generate fuzz bench bench-peers chaos gate mutants images cluster-up cluster-down e2e lock clean
 
 help:
 	@echo "Penstock. Needs Python 3.11 or later; everything else goes into .venv."
@@ -24,7 +24,7 @@ setup-servers: setup
 
 test: setup setup-servers ## Every test that needs no cluster, the quick ones first
 	@$(BIN)/python -m pytest -q tests/unit tests/golden tests/fuzz
-	@$(BIN)/python -m pytest -q tests/integration tests/hostile
+	@$(BIN)/python -m pytest -q tests/integration tests/hostile || .ci/once-more
 
 check: setup ## Format, lint, types, import contracts, layout, generated files
 	@$(BIN)/ruff format --check --quiet
@@ -65,6 +65,9 @@ cluster-up: setup ## A real Kubernetes on this machine, without Docker; needs ro
 
 cluster-down: setup ## Take it away again
 	@$(BIN)/python -m e2e.cluster down --provider $(or $(PROVIDER),local)
+
+e2e: setup setup-servers ## Scenarios on a real cluster, Penstock installed by Helm; root. PROVIDER=kind, ONLY="part of a name", LONG=1
+	@PYTHONPATH=.:services:operator $(BIN)/python -m e2e --provider $(or $(PROVIDER),local) $(if $(ONLY),--only "$(ONLY)") $(if $(LONG),--long)
 
 lock: setup ## Rewrite requirements.lock from pyproject.toml
 	@.ci/lock

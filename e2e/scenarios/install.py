@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+
 from e2e.cluster import archives, image, provider
 
 RELEASE = "penstock"
@@ -15,5 +17,8 @@ def install(cluster: provider.Cluster) -> None:
     cluster.load_image(archives.PATH)
     repository, _, tag = image.NAME.rpartition(":")
     told = [f"--set=image.repository={repository}", f"--set=image.tag={tag}"]
+    # The image's name stays the same when its contents change, so the pod has to be told.
+    with archives.PATH.open("rb") as archive:
+        told.append(f"--set-string=podAnnotations.e2e={hashlib.file_digest(archive, 'sha256').hexdigest()}")
     where = [f"--namespace={NAMESPACE}", "--create-namespace"]
     cluster.helm("upgrade", "--install", RELEASE, str(_CHART), *where, *told, "--wait", "--timeout=180s")

@@ -9,7 +9,7 @@ from typing import NoReturn
 
 from penstock.telemetry import logs
 from penstock_operator import settings
-from penstock_operator.edge import service, tokens, watching
+from penstock_operator.edge import api, service, tokens, watching
 
 _WRONG = 2
 
@@ -20,7 +20,7 @@ def main() -> NoReturn:
     watching.hush()
     try:
         asyncio.run(service.main(os.environ))
-    except (settings.SettingsError, tokens.KeyFileError) as error:
+    except (settings.SettingsError, tokens.KeyFileError, api.NoCredentialsError) as error:
         sys.stderr.write(f"{error}\n")
         sys.exit(_WRONG)
     except (service.DeafError, OSError) as error:

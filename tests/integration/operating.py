@@ -20,7 +20,7 @@ from penstock_operator import permissions
 from penstock_operator.edge import api
 from penstock_operator.edge import lease as edge_lease
 
-PATIENCE_SECONDS = 60.0
+PATIENCE_SECONDS = 120.0
 ACCOUNT = "penstock-operator"
 HOME = "penstock-system"
 USER = f"system:serviceaccount:{HOME}:{ACCOUNT}"

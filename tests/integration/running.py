@@ -30,7 +30,7 @@ from penstock.v1 import control_pb2, ingest_pb2, ingest_pb2_grpc
 
 T = TypeVar("T")
 
-PATIENCE_SECONDS = 60.0
+PATIENCE_SECONDS = 120.0
 _LOOK_SECONDS = 0.02
 _HOST = "http://127.0.0.1:"
 

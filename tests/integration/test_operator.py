@@ -173,11 +173,10 @@ def test_what_somebody_changes_or_deletes_is_put_right(world: operating.World) -
     operating.until(lambda: len(world.children()) == 17, "what was deleted is made again")
 
 
-@pytest.mark.parametrize("after", [2, 9])
-def test_an_operator_that_is_killed_between_two_children_goes_on(world: operating.World, after: int) -> None:
-    """Catches a plan that can't be begun again in the middle."""
+def test_an_operator_that_is_killed_between_two_children_goes_on(world: operating.World) -> None:
+    """Catches a plan that can't be begun again in the middle; the unit tests try it between any two."""
     world.apply()
-    operating.until(lambda: len(world.children()) >= after)
+    operating.until(lambda: len(world.children()) >= 4)
     world.operator.process.kill()
     world.operator.process.start()
     operating.until(lambda: len(world.children()) == 17 and world.condition("Ready"), "all children are there")
@@ -203,11 +202,10 @@ def test_a_storm_of_edits_ends_at_the_last_one(world: operating.World) -> None:
     for number in range(50):
         world.apply(**_note(str(number)))
     operating.until(lambda: _noted(world.get("Deployment", "clicks--warehouse-sink")) == "49", "the last edit has arrived")
-    list(operating.rolled(world, _noted, "49"))
-    files = operating.until(lambda: _all_ready(world) and world.items("ConfigMap"))
+    operating.until(lambda: world.is_("SpecValid", "True"))
     world.quiet()
-    assert len([name for name in world.items("ConfigMap") if name.startswith("clicks-")]) <= len(files)
-    assert world.is_("SpecValid", "True")
+    assert _noted(world.get("Deployment", "clicks--warehouse-sink")) == "49"
+    assert '"note": "49"' in world.get("ConfigMap", "clicks-accepted")["data"]["pipeline.json"]
 
 
 def test_a_pipeline_that_is_deleted_leaves_nothing(world: operating.World) -> None:

@@ -20,8 +20,8 @@ _MODULE = "org.apache.kafka.common.security"
 class Kafka:
     """`bootstrap` is open to everybody on this machine; `secure` wants TLS (AUTHORITY) with USER's PASSWORD, PLAIN or SCRAM.
 
-    `stop`, `kill`, `suspend`, `resume`, `start`: of `broker`; its ports and data stay. `host` is where it listens, and the address
-    that clients are told.
+    `stop`, `kill`, `suspend`, `resume`, `start`: of `broker`; its ports and data stay. `host` is where it listens, and what
+    clients are told.
     """
 
     def __init__(self, servers: installed.Servers, directory: pathlib.Path, host: str = "127.0.0.1") -> None:

@@ -36,6 +36,10 @@ class AwayError(Exception):
     """No answer: the API server is away, or too slow."""
 
 
+class NoCredentialsError(Exception):
+    """Neither a service account nor a kubeconfig that can be used; the message says what is missing."""
+
+
 class Api:
     """Calls with the credentials of the pod, or of a kubeconfig."""
 
@@ -44,12 +48,19 @@ class Api:
 
     @classmethod
     async def connected(cls, kubeconfig: pathlib.Path | None = None) -> Api:
-        """With this kubeconfig; without, with the pod's service account, whose token is read again every minute."""
+        """With this kubeconfig; without, with the pod's service account, whose token is read again every minute.
+
+        Raises NoCredentialsError.
+        """
         settings = client.Configuration()
-        if kubeconfig:
-            await config.load_kube_config(config_file=str(kubeconfig), client_configuration=settings, persist_config=False)
-        else:
-            config.load_incluster_config(client_configuration=settings)
+        try:
+            if kubeconfig:
+                await config.load_kube_config(config_file=str(kubeconfig), client_configuration=settings, persist_config=False)
+            else:
+                config.load_incluster_config(client_configuration=settings)
+        except config.ConfigException as error:
+            where = str(kubeconfig) if kubeconfig else "not in a pod with a service account, and KUBECONFIG is not set"
+            raise NoCredentialsError(f"{where}: {error}") from error
         settings.connection_pool_maxsize = _MOST_CONNECTIONS
         settings.retries = 0
         return cls(client.ApiClient(settings))

@@ -15,9 +15,9 @@ from typing import Any, Final
 
 import structlog
 
-from penstock.telemetry import exposition
+from penstock.telemetry import exposition, metrics
 from penstock_operator import queue, reconcile, settings, snapshot
-from penstock_operator.edge import api, asking, cluster, instruments, lease, recorder, sql, sweep, tokens, watching
+from penstock_operator.edge import api, asking, cluster, lease, recorder, sql, sweep, tokens, watching
 
 WORKERS: Final = 4
 AGAIN_SECONDS: Final = 5.0
@@ -186,7 +186,7 @@ class Service:
                 _log.warning("refused", namespace=ref.namespace, pipeline=ref.name, child=refusal.child, reason=refusal.reason)
             self._remember(ref, quiet=outcome == "quiet")
             if outcome == "acted":
-                wait = min(_LONGEST_AGAIN_SECONDS, AGAIN_SECONDS * 2.0 ** (in_a_row - 1))
+                wait = min(_LONGEST_AGAIN_SECONDS, AGAIN_SECONDS * in_a_row)
                 asyncio.get_running_loop().call_later(wait, self._queue.add, ref)
         except sql.PendingError:
             failed, outcome = False, "compiling"
@@ -195,7 +195,9 @@ class Service:
         except Exception:
             _log.exception("look_failed_unexpectedly", namespace=ref.namespace, pipeline=ref.name)
         finally:
-            instruments.looked(outcome, time.monotonic() - began, len(self._queue))
+            metrics.OPERATOR_LOOKS.labels(outcome=outcome).inc()
+            metrics.OPERATOR_LOOK_SECONDS.observe(time.monotonic() - began)
+            metrics.OPERATOR_QUEUE.set(len(self._queue))
             self._queue.done(ref, failed=failed)
 
     def _remember(self, ref: reconcile.PipelineRef, *, quiet: bool) -> None:

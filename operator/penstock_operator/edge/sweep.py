@@ -32,6 +32,11 @@ def of(live: snapshot.Snapshot) -> Seen:
     return frozenset((one["kind"], one["metadata"]["uid"], one["metadata"]["resourceVersion"]) for one in _objects(live))
 
 
+def _version(one: snapshot.Manifest) -> snapshot.Manifest:
+    """As much of an object as is compared."""
+    return {"kind": one["kind"], "metadata": {key: one["metadata"][key] for key in ("uid", "resourceVersion")}}
+
+
 def _objects(live: snapshot.Snapshot) -> list[snapshot.Manifest]:
     return [live.pipeline, *live.children, *live.pods]
 
@@ -53,8 +58,10 @@ class Sweeper:
         """All pipelines there are. Raises AwayError and ApiError."""
         pipelines = await self._all(api_pipeline.API_VERSION, "BatchPipeline")
         labelled = {"labelSelector": "penstock.dev/pipeline"}
-        listed = await asyncio.gather(*(self._all(*kind, labelled) for kind in self._cluster.watched()))
-        grouped = cluster.by_pipeline(one for kind in listed for one in kind)
+        grouped: dict[tuple[str, str], list[snapshot.Manifest]] = {}
+        for kind in self._cluster.watched():  # one after the other: all at once would be all of a large cluster in memory
+            for key, some in cluster.by_pipeline(await self._all(*kind, labelled)).items():
+                grouped.setdefault(key, []).extend(_version(one) for one in some)
         found = {}
         for one in pipelines:
             ref = reconcile.PipelineRef(namespace=one["metadata"]["namespace"], name=one["metadata"]["name"])
@@ -101,6 +108,7 @@ class Canary:
         """Tell it what a list shows now."""
         now, told = self._monotonic(), self._watches.versions
         refs = listed.keys() | told.keys()
-        differing = {(ref, listed.get(ref)) for ref in refs if listed.get(ref) != told.get(ref)}
+        # By what was told last: a pipeline whose status is written each minute has another version in each list.
+        differing = {(ref, told.get(ref)) for ref in refs if listed.get(ref) != told.get(ref)}
         self._missed = {one: self._missed.get(one, now) for one in differing}
         return any(now - since >= DEAF_SECONDS for since in self._missed.values())

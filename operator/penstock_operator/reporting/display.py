@@ -61,7 +61,7 @@ def columns(seen: view.View, found: Verdicts) -> dict[str, str]:
 
 def _circuit(of: Sequence[lanes.Lane]) -> str:
     """Closed, or how many of the lanes are not."""
-    states = [lane.circuit for lane in of if lane.reports]
+    states = [lane.circuit for lane in of if lane.reports and lane.circuit != "Unknown"]
     if not states:
         return "-"
     open_ = [one for one in states if one != "Closed"]

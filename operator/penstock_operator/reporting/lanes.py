@@ -39,8 +39,12 @@ class Lane:
 def gathered(sink: str, reports: Sequence[snapshot.LaneReport]) -> Lane:
     """The lane of a sink."""
     worst = min(reports, key=lambda one: _rank(_STATES, one.state), default=None)
-    # A batcher that has only just begun says nothing of its circuit yet.
-    circuit = min((one.circuit or "Unknown" for one in reports), key=lambda one: _rank(_CIRCUITS, one), default="Unknown")
+    # A batcher that has only just begun says nothing of its circuit yet, and a newer one may know another word.
+    circuit = min(
+        (one.circuit if one.circuit in _CIRCUITS else "Unknown" for one in reports),
+        key=lambda one: _rank(_CIRCUITS, one),
+        default="Unknown",
+    )
     spoken = next((one for one in reports if one.message and one is worst), None) or next(
         (one for one in reports if one.message), None
     )

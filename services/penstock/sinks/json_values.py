@@ -41,8 +41,7 @@ def _object(names: Sequence[str], columns: Sequence[Column], rows: int) -> Colum
 
 def _pieces(column: Column) -> list[Column | str]:
     """What `_value` gives, but quotes are left to whoever joins more than this column, where no null does without them."""
-    text = _unquoted(column) if not column.null_count else None
-    return [_value(column)] if text is None else ['"', text, '"']
+    return (None if column.null_count else _quoted(column)) or [_value(column)]
 
 
 def _value(column: Column) -> Column:
@@ -70,8 +69,8 @@ def _list(column: Column) -> Column:
 
 def _scalar(column: Column) -> Column:
     kind = column.type
-    if (text := _unquoted(column)) is not None:
-        return _joined('"', text, '"')
+    if pieces := _quoted(column):
+        return _joined(*pieces)
     if pa.types.is_floating(kind):
         return pc.if_else(pc.is_finite(column), _fractions(column), pa.scalar(_NULL, _TEXT))
     if pa.types.is_integer(kind) or pa.types.is_boolean(kind) or pa.types.is_null(kind):
@@ -81,21 +80,21 @@ def _scalar(column: Column) -> Column:
     return _other(column)
 
 
-def _unquoted(column: Column) -> Column | None:
-    """What stands between the quotes of a type that has some, else None."""
+def _quoted(column: Column) -> list[Column | str] | None:
+    """The pieces of a type that stands in quotes, else None."""
     kind = column.type
     if pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind):
-        return _escaped(column.cast(_TEXT))
+        return ['"', _escaped(column.cast(_TEXT)), '"']
     if pa.types.is_timestamp(kind):
-        return _moments(column)
-    return column.cast(_TEXT) if pa.types.is_date(kind) else None
+        return ['"', _moments(column), '"' if kind.tz is None else 'Z"']
+    return ['"', column.cast(_TEXT), '"'] if pa.types.is_date(kind) else None
 
 
 def _moments(column: Column) -> Column:
-    """As RFC 3339: `2026-01-31T08:00:00.000000Z`, without the Z where no time zone is known."""
-    zone = "" if column.type.tz is None else "Z"
+    """As RFC 3339, but for the Z that stands behind where a time zone is known: `2026-01-31T08:00:00.000000`."""
     text = column.cast(pa.timestamp(column.type.unit)).cast(_TEXT)
-    return _joined(pc.utf8_replace_slice(text, _DATE_END, _DATE_END + 1, "T"), zone)
+    # By bytes, as all of it is ASCII: a quarter of what looking for characters costs.
+    return pc.binary_replace_slice(text.view(pa.large_binary()), _DATE_END, _DATE_END + 1, b"T").view(_TEXT)
 
 
 def _fractions(column: Column) -> Column:

@@ -149,3 +149,10 @@ SINK_QUEUE_BYTES = _gauge("sink_queue_bytes", "Their bytes, as sent.", ("sink_ty
 # Process
 EVENT_LOOP_LAG_SECONDS = _histogram("event_loop_lag_seconds", "How late a 100 ms timer fires.", (), _SECONDS)
 GC_PAUSE_SECONDS = _histogram("gc_pause_seconds", "Garbage collection pauses by generation.", ("generation",), _SECONDS)
+
+# Operator
+OPERATOR_LOOKS = _counter(
+    "operator_looks", "Looks at a pipeline, by outcome (quiet, acted, refused, failed, compiling).", ("outcome",)
+)
+OPERATOR_LOOK_SECONDS = _histogram("operator_look_seconds", "How long a look takes.", (), _SECONDS)
+OPERATOR_QUEUE = _gauge("operator_queue_pipelines", "Pipelines that wait for a look.", ())

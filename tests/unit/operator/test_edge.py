@@ -34,12 +34,17 @@ async def test_a_watch_that_no_longer_tells_is_noticed_and_a_slow_one_is_not() -
     canary = sweep.Canary(watches, lambda: clock[0])
     watches._told_of_pipeline(*_event("1"))
     heard = []
-    for at, listed in ((0, "1"), (10, "2"), (100, "3"), (250, "3"), (281, "3")):
+    for at, listed in ((0, "1"), (10, "2"), (100, "3"), (189, "4"), (190, "5")):
         clock[0] = at
         heard.append(canary.is_deaf({_REF: listed}))
     assert heard == [False, False, False, False, True]
-    watches._told_of_pipeline(*_event("3"))
-    assert not canary.is_deaf({_REF: "3"})
+    watches._told_of_pipeline(*_event("4"))
+    for at, version in ((200, "5"), (300, "6"), (400, "7"), (500, "8")):
+        clock[0] = at
+        assert not canary.is_deaf({_REF: f"{version}0"})  # late, but it tells
+        watches._told_of_pipeline(*_event(version))
+    watches._told_of_pipeline(*_event("80"))
+    assert not canary.is_deaf({_REF: "80"})
     clock[0] += 1000
     assert not canary.is_deaf({})
     clock[0] += sweep.DEAF_SECONDS

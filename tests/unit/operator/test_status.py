@@ -166,6 +166,15 @@ def test_records_that_their_topic_deletes_soon_are_told() -> None:
     assert told["lanes"][0]["lag"]["retentionUsedPercent"] == 85
 
 
+def test_an_edit_that_nothing_has_been_done_about_yet_is_not_settled() -> None:
+    """Catches a new generation called settled because the old one's pods are well: `kubectl wait` would return too soon."""
+    there = given.up()
+    there.edit(transform={"filter": {"expression": "type <> 'heartbeat'"}})
+    told = given.current(there, given.batcher(), given.door())
+    (reconciling,) = [one["status"] for one in told["conditions"] if one["type"] == "Reconciling"]
+    assert (reconciling, told["display"]["state"]) == ("True", "Updating")
+
+
 def test_an_image_that_is_missing_needs_a_person_and_names_it() -> None:
     """Catches a roll-out that waits for ever without saying for what."""
     there = cluster.Cluster(cluster.pipeline())
@@ -267,7 +276,7 @@ _COUNTS = strategies.integers(0, 1 << 62)
 @hypothesis.settings(max_examples=60, deadline=None)
 @hypothesis.given(
     state=strategies.sampled_from(["Starting", "Running", "Paused", "Halted", "Draining", "Drained", "Newer"]),
-    circuit=strategies.sampled_from(["Closed", "Open", "HalfOpen"]),
+    circuit=strategies.sampled_from(["Closed", "Open", "HalfOpen", "", "Newer"]),
     message=_WORDS,
     counts=_COUNTS,
     seconds=strategies.floats(0, 1e9),

@@ -17,22 +17,26 @@ Bytes: TypeAlias = "pa.Array[Any]"
 Integers = npt.NDArray[np.int64]
 
 _SEVEN, _SEVEN_BITS = np.uint64(7), np.uint64(0x7F)
+_MORE = np.uint8(0x80)
 
 
 def zigzag(*values: Integers) -> Bytes:
     """The values of each row as variable-length integers one after the other, small magnitudes in few bytes. At least one."""
-    flat = np.stack(values, axis=1).ravel() if len(values) > 1 else values[0]
-    rest = _unsigned(flat)
-    most = max(1, -(-int(rest.max(initial=0)).bit_length() // 7))
-    digits = np.empty((len(rest), most), dtype=np.uint8)
-    sizes = np.ones(len(rest), dtype=np.int64)
-    for place in range(most):
-        more = rest > _SEVEN_BITS
-        digits[:, place] = (rest & _SEVEN_BITS) | (more.astype(np.uint64) << _SEVEN)
-        rest = rest >> _SEVEN
-        sizes += more
-    data = digits.ravel() if most == 1 else digits[np.arange(most) < sizes[:, None]]
-    return _column(np.concatenate([[0], np.cumsum(sizes)])[:: len(values)], data)
+    digits: list[npt.NDArray[np.uint8]] = []
+    kept: list[npt.NDArray[np.bool_]] = []
+    sizes = np.zeros(len(values[0]), dtype=np.int64)
+    for column in values:
+        rest, here = _unsigned(column), np.ones(len(column), dtype=bool)
+        while True:
+            more = rest > _SEVEN_BITS
+            digits.append((rest & _SEVEN_BITS).astype(np.uint8) | more.view(np.uint8) * _MORE)
+            kept.append(here)
+            sizes += here
+            if not more.any():
+                break
+            rest, here = rest >> _SEVEN, more
+    data = np.stack(digits, axis=1)[np.stack(kept, axis=1)]
+    return _column(np.concatenate([[0], np.cumsum(sizes)]), data)
 
 
 def sizes_of(values: Integers) -> Integers:

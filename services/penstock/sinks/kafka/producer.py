@@ -14,7 +14,7 @@ from collections.abc import Iterator
 import aiokafka
 
 from penstock.log.kafka import connection
-from penstock.sinks.kafka import batches, brokers, failures
+from penstock.sinks.kafka import batches, brokers, failures, requests
 from penstock.telemetry import metrics
 
 _CLOSE_SECONDS = 5.0
@@ -55,6 +55,7 @@ class Producer:
                 except BaseException:
                     await connection.abandon(client, _CLOSE_SECONDS)
                     raise
+                requests.copy_once(client)
                 self._session = Session(client, asyncio.Event())
             return self._session
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import pathlib
 from collections.abc import Sequence
 
@@ -63,6 +64,29 @@ def test_each_request_is_one_command(tmp_path: pathlib.Path) -> None:
         "kind export logs logs --name penstock",
         f"kind delete cluster --kubeconfig {config} --name penstock",
     ]
+
+
+def test_addresses_are_those_of_kind_s_network(tmp_path: pathlib.Path) -> None:
+    """Catches the IPv6 gateway, which what runs beside the cluster does not listen at."""
+    networks = [{"IPAM": {"Config": [{"Gateway": "fc00::1"}, {"Gateway": "172.18.0.1"}]}}]
+    node = [{"NetworkSettings": {"Networks": {"kind": {"IPAddress": "172.18.0.2"}}}}]
+    run = Recorder({"docker network": json.dumps(networks), "docker inspect": json.dumps(node)})
+    cluster = kind.Kind(tmp_path, run)
+    assert (cluster.machine_address, cluster.node_address) == ("172.18.0.1", "172.18.0.2")
+
+
+def test_the_api_goes_and_comes_with_its_manifest(tmp_path: pathlib.Path) -> None:
+    """Catches an API server that is taken away and never brought back."""
+    run = Recorder()
+    cluster = kind.Kind(tmp_path, run)
+    cluster.stop_api()
+    cluster.start_api()
+    here, there = "/etc/kubernetes/manifests/kube-apiserver.yaml", "/etc/kubernetes/kube-apiserver.yaml"
+    assert run.commands[:2] == [
+        f"docker exec penstock-control-plane mv {here} {there}",
+        f"docker exec penstock-control-plane mv {there} {here}",
+    ]
+    assert "--raw=/readyz" in run.commands[2]
 
 
 def test_without_kind_the_error_says_what_is_needed(tmp_path: pathlib.Path) -> None:

@@ -6,7 +6,7 @@ import hypothesis
 import numpy as np
 import pyarrow as pa
 import pytest
-from aiokafka.record import memory_records
+from aiokafka.record import default_records, memory_records
 from hypothesis import strategies as st
 
 from penstock.sinks.kafka import batches, compress
@@ -74,3 +74,17 @@ def test_a_compressed_batch_says_so(codec):
     """Catches an attribute that isn't the codec's; the integration tests read the other codecs."""
     [batch] = packed([(None, json.dumps({"n": number}).encode(), None, 0) for number in range(100)], codec=codec)
     assert [json.loads(one.value)["n"] for one in decoded(batch)] == list(range(100))
+
+
+@hypothesis.settings(max_examples=60, deadline=None)
+@hypothesis.given(st.lists(st.tuples(MAYBE, MAYBE, MAYBE), min_size=1, max_size=60))
+def test_a_batch_is_the_one_that_the_clients_own_builder_makes(rows):
+    """Catches any byte that another client would write otherwise. The leader's epoch is for the broker to fill in."""
+    [mine] = packed([(*row, 0) for row in rows])
+    theirs = default_records.DefaultRecordBatchBuilder(
+        magic=2, compression_type=0, is_transactional=0, producer_id=-1, producer_epoch=-1, base_sequence=-1, batch_size=1 << 20
+    )
+    for offset, (key, value, header) in enumerate(rows):
+        theirs.append(offset, 1_700_000_000_000, key, value, [("hé", header)])
+    ours, expected = bytes(mine._build()), bytes(theirs.build())
+    assert (ours[:12], ours[16:]) == (expected[:12], expected[16:])

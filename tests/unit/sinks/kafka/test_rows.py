@@ -58,3 +58,14 @@ def test_a_key_of_many_values_and_a_write_without_addresses_are_misconfiguration
         layout.records(pa.table({"a": [1]}), pa.array([b"v"], pa.large_binary()))
     with pytest.raises(port.SinkError, match="no column"):
         layout.check(pa.schema([(delivery.KEY_COLUMN, pa.int64())]))
+
+
+def test_addresses_that_share_a_part_are_written_like_any_other():
+    """Catches a part that is written once and is not the same in all rows, and a write of no rows."""
+    told = pa.table(
+        PLACES | {delivery.LOG_COLUMN: pa.array(["a", "b"]), delivery.PARTITION_COLUMN: pa.array([3, 10], pa.int32())}
+    )
+    layout, values = rows.Layout(headers=()), pa.array([b"v", b"w"], pa.large_binary())
+    assert layout.records(told, values).headers[0].values.to_pylist() == [b"a/3/70/5/0", b"b/10/71/0/9"]
+    assert layout.records(told.slice(1), values[1:]).headers[0].values.to_pylist() == [b"b/10/71/0/9"]
+    assert layout.records(told.slice(2), values[2:]).headers[0].values.to_pylist() == []
