@@ -24,7 +24,7 @@ setup-servers: setup
 
 test: setup setup-servers ## Every test that needs no cluster, the quick ones first
 	@$(BIN)/python -m pytest -q tests/unit tests/golden tests/fuzz
-	@$(BIN)/python -m pytest -q tests/integration tests/hostile || .ci/once-more
+	@$(BIN)/python -m pytest -q tests/integration tests/hostile
 
 check: setup ## Format, lint, types, import contracts, layout, generated files
 	@$(BIN)/ruff format --check --quiet

