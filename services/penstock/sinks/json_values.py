@@ -16,6 +16,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from penstock.sinks import runs
+
 Column: TypeAlias = "pa.Array[Any]"
 
 _NULL = "null"
@@ -23,20 +25,80 @@ _TEXT = pa.large_utf8()
 _WHOLE = r"^-?[0-9]+$"
 _SPACE, _QUOTE, _BACKSLASH = b' "\\'
 _ESCAPED = r'["\\\x00-\x1f]'
+# From so many rows on texts are kept of so many values; and of so many doubles that have few digits.
+_TABLE_ROWS, _TABLE_VALUES, _LEAST_SHORT = 4_096, 1_024, 0.5
+# What stands behind the whole part for each number of thousandths; and nothing.
+_THOUSANDTHS = pa.array([f".{number:03d}".rstrip("0") if number else ".0" for number in range(1_000)] + [""], _TEXT)
 # Arrow writes a year beyond 9999 with more digits, which RFC 3339 does not have; Python neither reads nor writes it.
 _DATE_END = 10
 
 
-def objects(names: Sequence[str], columns: Sequence[Column], rows: int) -> Column:
-    """One object per row. Raises pa.ArrowException for a type that JSON can't hold."""
-    return _object(names, columns, rows).cast(pa.large_binary())
+def objects(names: Sequence[str], columns: Sequence[Column], rows: int, ending: str = "") -> Column:
+    """One object per row, and `ending` behind each. Raises pa.ArrowException for a type that JSON can't hold."""
+    return _object(names, columns, rows, ending).cast(pa.large_binary())
 
 
-def _object(names: Sequence[str], columns: Sequence[Column], rows: int) -> Column:
-    parts: list[Column | str] = []
-    for index, (name, column) in enumerate(zip(names, columns, strict=True)):
-        parts += [("," if index else "{") + json.dumps(name, ensure_ascii=False) + ":", *_pieces(column)]
-    return _joined(*parts, "}") if parts else pa.repeat(pa.scalar("{}", _TEXT), rows)
+def parts(names: Sequence[str], columns: Sequence[Column], rows: int) -> list[Column | str]:
+    """The same objects for whoever joins them to more: columns of text and what stands in every row between them, in order."""
+    if not names:
+        return ["{}"]
+    found: list[Column | str] = []
+    repeated = runs.find(columns)
+    once: list[Column | str] = []
+    before = "{"
+    for place, (name, column) in enumerate(zip(names, columns, strict=True)):
+        text = before + json.dumps(name, ensure_ascii=False) + ":"
+        before = ","
+        if repeated and place in repeated.columns:
+            once += [text, *_pieces(repeated.once(column))]
+            continue
+        if repeated and once:
+            found, once = [*found, repeated.spread(_joined(*once))], []
+        found += _tabled(text, column) or [text, *_pieces(column)]
+    if repeated and once:
+        found.append(repeated.spread(_joined(*once)))
+    return [*found, "}"] if rows else [pa.array([], _TEXT)]
+
+
+def _object(names: Sequence[str], columns: Sequence[Column], rows: int, ending: str = "") -> Column:
+    if not names:
+        return pa.repeat(pa.scalar("{}" + ending, _TEXT), rows)
+    return _joined(*parts(names, columns, rows), ending)
+
+
+def _tabled(text: str, column: Column) -> list[Column | str] | None:
+    """`text` and the values as one column, where there are few values that are possible: each is written once. Else None."""
+    kind = column.type
+    if column.null_count or len(column) < _TABLE_ROWS:
+        return None
+    if pa.types.is_integer(kind) and kind != pa.uint64():
+        edges = pc.min_max(column)
+        least, most = edges["min"].as_py(), edges["max"].as_py()
+        if most - least < _TABLE_VALUES:
+            table = _joined(text, pa.array(np.arange(most - least + 1) + least).cast(_TEXT))
+            return [table.take(pc.subtract(column.cast(pa.int64()), least))]
+    return _short_fractions(text, column) if pa.types.is_float64(kind) else None
+
+
+def _short_fractions(text: str, column: Column) -> list[Column | str] | None:
+    """Numbers such as prices, from the texts of their whole part and of their thousandths.
+
+    A double that is the nearest to a decimal of at most 15 digits has no shorter text than that decimal. Where too many have
+    more digits than three behind the point, None.
+    """
+    values = np.asarray(column.to_numpy(zero_copy_only=False), np.float64)
+    fits = (values >= 0.0) & (values < _TABLE_VALUES) & ~np.signbit(values)
+    thousandths = np.rint(np.where(fits, values, 0.0) * 1_000).astype(np.int64)
+    fits &= thousandths / 1_000 == values
+    if np.count_nonzero(fits) < len(values) * _LEAST_SHORT:
+        return None
+    whole, rest = np.divmod(thousandths, 1_000)
+    table = _joined(text, pa.array(np.arange(int(whole.max()) + 1)).cast(_TEXT))
+    first = table.take(pa.array(whole))
+    if not fits.all():
+        others = _joined(text, _value(column.filter(pa.array(~fits))))
+        first = pc.replace_with_mask(first, pa.array(~fits), others)
+    return [first, _THOUSANDTHS.take(pa.array(np.where(fits, rest, 1_000)))]
 
 
 def _pieces(column: Column) -> list[Column | str]:
@@ -72,7 +134,9 @@ def _scalar(column: Column) -> Column:
     if pieces := _quoted(column):
         return _joined(*pieces)
     if pa.types.is_floating(kind):
-        return pc.if_else(pc.is_finite(column), _fractions(column), pa.scalar(_NULL, _TEXT))
+        finite = pc.is_finite(column)
+        text = _fractions(column)
+        return text if pc.all(finite, min_count=0).as_py() else pc.if_else(finite, text, pa.scalar(_NULL, _TEXT))
     if pa.types.is_integer(kind) or pa.types.is_boolean(kind) or pa.types.is_null(kind):
         return column.cast(_TEXT)
     if pa.types.is_decimal(kind):

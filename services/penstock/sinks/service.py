@@ -81,8 +81,9 @@ class SinkService(sink_pb2_grpc.SinkServicer):
             if header is None:
                 header = request.header
                 continue
-            chunks.append(request.chunk)
-            size += len(request.chunk)
+            chunk = request.chunk  # A copy each time it is looked at.
+            chunks.append(chunk)
+            size += len(chunk)
             if size > self._max_write_bytes:
                 raise _too_large(self._max_write_bytes)
         if header is None:

@@ -4,8 +4,11 @@ import json
 
 import hypothesis
 import msgspec
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+import pytest
+from hypothesis import strategies as st
 from tests.unit.sinks.kafka import columns
 
 from penstock.sinks import json_rows, json_values
@@ -72,3 +75,48 @@ def test_numbers_stay_numbers_and_times_are_rfc_3339():
 def test_a_row_of_nothing_is_an_empty_object():
     """Catches a join without columns."""
     assert json_values.objects([], [], 2).to_pylist() == [b"{}", b"{}"]
+
+
+def test_doubles_of_few_digits_are_written_as_one_by_one():
+    """All of them that are taken apart: Arrow's own text is the shortest there is. Catches a digit too many, or a zero."""
+    values = pa.array(np.arange(1_024_000) / 1_000)
+    plain = pc.cast(values, pa.string())
+    whole = pc.match_substring_regex(plain, r"^[0-9]+$")
+    plain = pc.if_else(whole, pc.binary_join_element_wise(plain, ".0", ""), plain)
+    made = json_values.objects(["x"], [values], len(values)).cast(pa.string())
+    assert made.equals(pc.binary_join_element_wise('{"x":', plain, "}", ""))
+
+
+NUMBERS = st.one_of(
+    st.integers(0, 2_000_000).map(lambda number: number / 1_000),
+    st.floats(allow_nan=True, allow_infinity=True),
+    st.sampled_from([-0.0, 0.1 + 0.2, 1_023.999, 1_024.0, 3 * 0.1, 1.7e308, float("nan"), float("inf")]),
+)
+
+
+@hypothesis.settings(max_examples=30, deadline=None)
+@hypothesis.given(st.lists(NUMBERS, min_size=1, max_size=20), st.integers(-600, 600), st.integers(1, 7))
+def test_many_rows_are_written_like_few(numbers, least, times):
+    """From some thousands of rows on values are looked up in tables, and what repeats is written once. Catches any difference."""
+    count = 5_000
+    floats = (numbers * (count // len(numbers) + 1))[:count]
+    columns = [
+        pa.array([f"é{number // times}" for number in range(count)]),
+        pa.array([least + number % 500 for number in range(count)], pa.int32()),
+        pa.array(floats),
+        pa.array([number // times for number in range(count)]),
+    ]
+    names = ["a", 'b"', "c", "d"]
+    few = [json_values.objects(names, [column.slice(at, 100) for column in columns], 100) for at in range(0, count, 100)]
+    assert json_values.objects(names, columns, count).equals(pa.concat_arrays(few))
+
+
+@pytest.mark.parametrize("kind", ["int8", "uint8", "int16", "int32", "uint32", "int64", "uint64"])
+@pytest.mark.parametrize("edge", ["min", "max"])
+def test_whole_numbers_at_the_edges_of_their_types_are_written_right(kind, edge):
+    """Catches a table whose places are worked out in a type that is too small."""
+    limits = np.iinfo(kind)
+    least = limits.min if edge == "min" else limits.max - 200
+    values = [least + number % 201 for number in range(5_000)]
+    made = json_values.objects(["n"], [pa.array(values, kind)], len(values)).to_pylist()
+    assert made == [b'{"n":%d}' % value for value in values]

@@ -10,13 +10,14 @@ from __future__ import annotations
 import dataclasses
 import struct
 from collections.abc import Sequence
+from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
-from aiokafka.record import util
 
+from penstock.log.kafka import checksum
 from penstock.sinks.kafka import compress, octets
 
 _HEADER = struct.Struct(">qiibIhiqqqhii")
@@ -33,32 +34,54 @@ RECORD_ROOM = 16
 """Bytes of a record beside key, value and headers, at most."""
 
 
+Parts: TypeAlias = "Sequence[octets.Bytes | bytes]"
+"""What a value is made of, row by row one after the other; bytes stand in every row. Nulls only in a column that stands alone."""
+
+
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Header:
     """One header of every record; a null is a header without a value."""
 
     name: str
-    values: octets.Bytes
+    values: Parts
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Records:
-    """What the rows become, each a column of large_binary: a null key is none, a null value a tombstone."""
+    """What the rows become: keys, of large_binary, and values; a null key is none, a null value a tombstone."""
 
     keys: octets.Bytes
-    values: octets.Bytes
+    values: Parts
     headers: Sequence[Header]
 
     def __len__(self) -> int:
-        return len(self.values)
+        return len(self.keys)
 
     def take(self, rows: npt.NDArray[np.int64]) -> Records:
         """Some rows, in this order."""
         return Records(
             keys=self.keys.take(pa.array(rows)),
-            values=self.values.take(pa.array(rows)),
-            headers=[dataclasses.replace(header, values=header.values.take(pa.array(rows))) for header in self.headers],
+            values=_taken(self.values, rows),
+            headers=[dataclasses.replace(header, values=_taken(header.values, rows)) for header in self.headers],
         )
+
+
+def _taken(parts: Parts, rows: npt.NDArray[np.int64]) -> Parts:
+    return [part if isinstance(part, bytes) else part.take(pa.array(rows)) for part in parts]
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Framed:
+    """A batch as it is sent, in two pieces: whoever sends it copies it anyway."""
+
+    header: bytes
+    records: bytes
+
+    def __len__(self) -> int:
+        return len(self.header) + len(self.records)
+
+    def __bytes__(self) -> bytes:
+        return self.header + self.records
 
 
 class Batch:
@@ -67,12 +90,13 @@ class Batch:
     Has the face of aiokafka's `BatchBuilder` that its producer looks at once a batch is closed.
     """
 
-    def __init__(self, partition: int, rows: npt.NDArray[np.int64], content: bytearray) -> None:
+    def __init__(self, partition: int, rows: npt.NDArray[np.int64], header: bytearray, content: bytes) -> None:
+        """`header` is what stands before the records, `content`."""
         self.partition, self.rows = partition, rows
-        self._content = content
+        self._header, self._content = header, content
 
     def __len__(self) -> int:
-        return len(self._content)
+        return len(self._header) + len(self._content)
 
     def record_count(self) -> int:
         """How many sequences of the producer it takes."""
@@ -80,7 +104,7 @@ class Batch:
 
     def size(self) -> int:
         """In bytes, as sent."""
-        return len(self._content)
+        return len(self)
 
     def close(self) -> None:
         """It was closed when it was made."""
@@ -90,12 +114,11 @@ class Batch:
         return True
 
     def _set_producer_state(self, producer_id: int, producer_epoch: int, base_sequence: int) -> None:
-        _PRODUCER.pack_into(self._content, _PRODUCER_AT, producer_id, producer_epoch, base_sequence)
+        _PRODUCER.pack_into(self._header, _PRODUCER_AT, producer_id, producer_epoch, base_sequence)
 
-    def _build(self) -> bytearray:
-        checksum = util.calc_crc32c(memoryview(self._content)[_ATTRIBUTES_AT:])
-        _CRC.pack_into(self._content, _CRC_AT, checksum)
-        return self._content
+    def _build(self) -> Framed:
+        _CRC.pack_into(self._header, _CRC_AT, checksum.crc32c(bytes(self._header[_ATTRIBUTES_AT:]), self._content))
+        return Framed(header=bytes(self._header), records=self._content)
 
 
 def pack(
@@ -111,28 +134,31 @@ def pack(
     A record that alone is larger has a batch of its own: whether it fits the topic is for its compressed size to say.
     """
     order = np.argsort(partitions, kind="stable")
-    ordered, mine = records.take(order), partitions[order]
-    numbers = _numbered(_sizes(ordered), mine, batch_bytes)
+    mine = partitions[order]
+    numbers = _numbered(_sizes(records)[order], mine, batch_bytes)
     starts = np.flatnonzero(np.diff(numbers, prepend=-1))
-    deltas = np.arange(len(mine)) - starts[numbers]
-    encoded = _encoded(ordered, deltas)
+    deltas = np.empty(len(mine), np.int64)
+    deltas[order] = np.arange(len(mine)) - starts[numbers]
+    encoded = _encoded(records, deltas).take(pa.array(order))
     content = memoryview(encoded.buffers()[2] or b"")
     offsets = np.frombuffer(encoded.buffers()[1], dtype=np.int64)
     ends = np.append(starts[1:], len(mine))
     return [
-        Batch(
+        _batch(
             int(mine[start]),
             order[start:end],
-            _framed(codec, content[offsets[start] : offsets[end]], int(end - start), timestamp_milliseconds),
+            codec.attribute,
+            bytes(codec.compress(content[offsets[start] : offsets[end]])),
+            timestamp_milliseconds,
         )
         for start, end in zip(starts.tolist(), ends.tolist(), strict=True)
     ]
 
 
 def _sizes(records: Records) -> octets.Integers:
-    columns = [records.keys, records.values, *(header.values for header in records.headers)]
     names = sum(len(header.name.encode()) + RECORD_ROOM for header in records.headers)
-    return np.asarray(sum(octets.lengths(column) for column in columns) + names + RECORD_ROOM)
+    parts = [records.keys, *records.values, *(part for header in records.headers for part in header.values)]
+    return octets.total_lengths(parts, len(records)) + names + RECORD_ROOM
 
 
 def _numbered(sizes: octets.Integers, partitions: octets.Integers, most: int) -> octets.Integers:
@@ -155,57 +181,50 @@ def _encoded(records: Records, deltas: octets.Integers) -> octets.Bytes:
 
     Joining costs by the part, so the length is worked out beforehand, and numbers that stand together are one part.
     """
-    key_sizes, keys = _optional(records.keys)
-    value_sizes, values = _optional(records.values)
+    key_sizes, keys = _optional([records.keys], len(records))
+    value_sizes, values = _optional(records.values, len(records))
     none = np.zeros(len(records), dtype=np.int64)
-    rest = [keys, octets.zigzag(value_sizes), values, _number(len(records.headers))]
-    rest += [part for header in records.headers for part in _header(header)]
+    rest = [*keys, octets.zigzag(value_sizes), *values, _number(len(records.headers))]
+    rest += [part for header in records.headers for part in _header(header, len(records))]
     numbers = (none, none, deltas, key_sizes)
-    sizes = octets.sizes_of(deltas) + octets.sizes_of(key_sizes) + _ALWAYS_BYTES
-    for part in rest:
-        sizes += len(part) if isinstance(part, bytes) else octets.lengths(part)
+    sizes = octets.sizes_of(deltas) + octets.sizes_of(key_sizes) + _ALWAYS_BYTES + octets.total_lengths(rest, len(records))
     return octets.joined(octets.zigzag(sizes, *numbers), *rest)
 
 
-def _header(header: Header) -> list[octets.Bytes | bytes]:
+def _header(header: Header, rows: int) -> list[octets.Bytes | bytes]:
     name = header.name.encode()
-    sizes, values = _optional(header.values)
+    sizes, values = _optional(header.values, rows)
     same = len(sizes) and bool((sizes == sizes[0]).all())
-    return [_number(len(name)) + name, _number(int(sizes[0])) if same else octets.zigzag(sizes), values]
+    return [_number(len(name)) + name, _number(int(sizes[0])) if same else octets.zigzag(sizes), *values]
 
 
-def _optional(column: octets.Bytes) -> tuple[octets.Integers, octets.Bytes]:
+def _optional(parts: Parts, rows: int) -> tuple[octets.Integers, Parts]:
     """The lengths of the values, -1 for a null, and the values."""
-    sizes = octets.lengths(column)
-    if column.null_count:
-        sizes = np.where(column.is_null().to_numpy(zero_copy_only=False), -1, sizes)
-        column = pc.fill_null(column, b"")
-    return sizes, column
+    sizes = octets.total_lengths(parts, rows)
+    (column, *others) = parts
+    if others or isinstance(column, bytes) or not column.null_count:
+        return sizes, parts
+    return np.where(column.is_null().to_numpy(zero_copy_only=False), -1, sizes), [pc.fill_null(column, b"")]
 
 
 def _number(value: int) -> bytes:
     return bytes(octets.zigzag(np.array([value]))[0].as_py())
 
 
-def _framed(codec: compress.Codec, content: memoryview, count: int, timestamp: int) -> bytearray:
-    packed = codec.compress(content)
-    made = bytearray(_HEADER.size + len(packed))
-    _HEADER.pack_into(
-        made,
+def _batch(partition: int, rows: npt.NDArray[np.int64], codec: int, content: bytes, timestamp: int) -> Batch:
+    header = _HEADER.pack(
         0,
-        0,
-        len(made) - _UNCOUNTED,
+        _HEADER.size + len(content) - _UNCOUNTED,
         0,
         _MAGIC,
         0,
-        codec.attribute,
-        count - 1,
+        codec,
+        len(rows) - 1,
         timestamp,
         timestamp,
         _NOBODY,
         _NOBODY,
         _NOBODY,
-        count,
+        len(rows),
     )
-    made[_HEADER.size :] = packed
-    return made
+    return Batch(partition, rows, bytearray(header), content)

@@ -5,6 +5,7 @@ Both Kafka's records and Avro write integers in zigzag form, seven bits to a byt
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -69,7 +70,15 @@ def joined(*parts: Bytes | bytes) -> Bytes:
 
 def lengths(column: Bytes) -> Integers:
     """Bytes of each value; 0 for a null."""
-    return np.asarray(pc.fill_null(pc.binary_length(column), 0).to_numpy(zero_copy_only=False), dtype=np.int64)
+    if column.null_count:
+        return np.asarray(pc.fill_null(pc.binary_length(column), 0).to_numpy(zero_copy_only=False), dtype=np.int64)
+    return np.diff(_offsets(column))
+
+
+def total_lengths(parts: Sequence[Bytes | bytes], rows: int) -> Integers:
+    """Bytes that the parts make together in each row; 0 for a null."""
+    fixed = sum(len(part) for part in parts if isinstance(part, bytes))
+    return sum((lengths(part) for part in parts if not isinstance(part, bytes)), np.full(rows, fixed, np.int64))
 
 
 def prefixed(column: Bytes) -> Bytes:
@@ -80,6 +89,14 @@ def prefixed(column: Bytes) -> Bytes:
 def as_bytes(column: pa.Array[Any]) -> Bytes:
     """Text or bytes as the one type that is joined here; nulls stay."""
     return column if column.type == pa.large_binary() else column.cast(pa.large_binary())
+
+
+def _offsets(column: Bytes) -> Integers:
+    """Where each value begins in the column's data, and where the last one ends."""
+    buffer = column.buffers()[1]
+    if buffer is None or not len(column):
+        return np.zeros(1, np.int64)
+    return np.frombuffer(buffer, np.int64)[column.offset : column.offset + len(column) + 1]
 
 
 def _unsigned(values: Integers) -> npt.NDArray[np.uint64]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
+from penstock.sinks import runs
 from penstock.sinks.kafka import octets
 
 _SEED = np.uint32(0x9747B28C)
@@ -17,6 +18,8 @@ _POSITIVE = np.uint32(0x7FFFFFFF)
 
 def choose(keys: octets.Bytes, partitions: int, keyless: int) -> npt.NDArray[np.int64]:
     """The partition of each row; `keyless` is the one for rows whose key is null."""
+    if repeated := runs.find([keys]):
+        return choose(repeated.once(keys), partitions, keyless)[repeated.of_row]
     encoded = keys.dictionary_encode()
     found = (murmur2(encoded.dictionary) & _POSITIVE).astype(np.int64) % partitions
     codes = encoded.indices.fill_null(len(found)).to_numpy(zero_copy_only=False)

@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from penstock.core import delivery
-from penstock.sinks import json_values, tables
+from penstock.sinks import json_values, runs, tables
 from penstock.sinks.kafka import avro, batches, octets, registry
 
 EVENT_ID = "penstock-event-id"
@@ -36,8 +36,8 @@ class Format(Protocol):
     async def prepare(self, topic: str, schema: pa.Schema) -> None:
         """Before rows of this schema are encoded for this topic, off the happy path. Raises SinkError."""
 
-    def encode(self, topic: str, rows: pa.Table) -> octets.Bytes:
-        """One value per row, without nulls. Raises SinkError."""
+    def encode(self, topic: str, rows: pa.Table) -> batches.Parts:
+        """One value per row. Raises SinkError."""
 
 
 class Json:
@@ -50,9 +50,10 @@ class Json:
         except pa.ArrowException as error:
             raise tables.misconfigured("COLUMN_TYPE", f"JSON can't hold this schema: {error}", "cast it in select") from error
 
-    def encode(self, topic: str, rows: pa.Table) -> octets.Bytes:
+    def encode(self, topic: str, rows: pa.Table) -> batches.Parts:
         """See `Format`."""
-        return json_values.objects(rows.column_names, [_whole(column) for column in rows.columns], rows.num_rows)
+        made = json_values.parts(rows.column_names, [_whole(column) for column in rows.columns], rows.num_rows)
+        return [part.encode() if isinstance(part, str) else octets.as_bytes(part) for part in made]
 
 
 class Avro:
@@ -72,10 +73,10 @@ class Avro:
             told = avro.schema(_NOT_A_NAME.sub("_", f"{topic}_value" if topic[0].isalpha() else f"_{topic}_value"), bare)
             self._numbers[topic, bare] = await self._registry.number(f"{topic}-value", told)
 
-    def encode(self, topic: str, rows: pa.Table) -> octets.Bytes:
+    def encode(self, topic: str, rows: pa.Table) -> batches.Parts:
         """See `Format`."""
         number = self._numbers[topic, rows.schema.remove_metadata()]
-        return octets.joined(_FRAME.pack(0, number), avro.records([_whole(column) for column in rows.columns]))
+        return [_FRAME.pack(0, number), avro.records([_whole(column) for column in rows.columns])]
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,13 +100,13 @@ class Layout:
                     "KEY_TYPE", f"a key or header can't be {field.type}", "make it text, as in to_json(x) or CAST(x AS VARCHAR)"
                 )
 
-    def records(self, rows: pa.Table, values: octets.Bytes) -> batches.Records:
+    def records(self, rows: pa.Table, values: batches.Parts) -> batches.Records:
         """`values` are those of the rows."""
         keys = _bytes(rows, delivery.KEY_COLUMN)
         if delivery.TOMBSTONE_COLUMN in rows.column_names:
-            values = pc.if_else(_gone(rows), pa.scalar(None, pa.large_binary()), values)
+            values = [pc.if_else(_gone(rows), pa.scalar(None, pa.large_binary()), octets.joined(*values))]
         told = [
-            batches.Header(name=name, values=_bytes(rows, delivery.header_column(index)))
+            batches.Header(name=name, values=[_bytes(rows, delivery.header_column(index))])
             for index, name in enumerate(self.headers)
         ]
         return batches.Records(keys=keys, values=values, headers=[batches.Header(name=EVENT_ID, values=_ids(rows)), *told])
@@ -125,31 +126,41 @@ def _gone(rows: pa.Table) -> octets.Bytes:
     return pc.fill_null(_whole(rows.column(delivery.TOMBSTONE_COLUMN)), pa.scalar(value=False))
 
 
-def _ids(rows: pa.Table) -> octets.Bytes:
+def _ids(rows: pa.Table) -> batches.Parts:
+    """The addresses as text: what is the same in a run of rows, and the item."""
     missing = [name for name in delivery.ADDRESS_COLUMNS if name not in rows.column_names]
     if missing:
         raise tables.misconfigured(
             "NO_ADDRESSES", "the rows come without their addresses", "run a batcher of the same version as this sink"
         )
-    parts: list[octets.Bytes | bytes] = []
-    for name in delivery.ADDRESS_COLUMNS:
-        parts += [_place(rows, name), _SEPARATOR]
-    return octets.joined(*parts[:-1])
+    *names, item = delivery.ADDRESS_COLUMNS
+    columns = [_whole(rows.column(name)) for name in names]
+    repeated = runs.find(columns)
+    if repeated is None or len(repeated.columns) < len(columns):
+        parts = [part for column in columns for part in (_place(column), _SEPARATOR)]
+        return [*parts, _bytes(rows, item)]
+    once = [part for column in columns for part in (_place(repeated.once(column)), _SEPARATOR)]
+    if all(isinstance(part, bytes) for part in once):
+        return [*once, _bytes(rows, item)]
+    return [repeated.spread(octets.joined(*once)), _bytes(rows, item)]
 
 
-def _place(rows: pa.Table, name: str) -> octets.Bytes | bytes:
-    """A part of the addresses as text; once, where it is the same in all rows. The item stays a column in any case."""
-    if rows.num_rows and name != delivery.ITEM_COLUMN:
-        edges = pc.min_max(rows.column(name))
+def _place(column: octets.Bytes) -> octets.Bytes | bytes:
+    """A part of the addresses as text; once, where it is the same in all rows."""
+    if len(column):
+        edges = pc.min_max(column)
         if edges["min"] == edges["max"]:
             return str(edges["min"].as_py()).encode()
-    return _bytes(rows, name)
+    return _as_bytes(column)
 
 
 def _bytes(rows: pa.Table, name: str) -> octets.Bytes:
     if name not in rows.column_names:
         return pa.nulls(rows.num_rows, pa.large_binary())
-    column = _whole(rows.column(name))
+    return _as_bytes(_whole(rows.column(name)))
+
+
+def _as_bytes(column: octets.Bytes) -> octets.Bytes:
     kind = column.type
     if not (pa.types.is_binary(kind) or pa.types.is_large_binary(kind) or pa.types.is_fixed_size_binary(kind)):
         column = column.cast(pa.large_utf8())

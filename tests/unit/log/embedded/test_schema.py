@@ -41,6 +41,38 @@ async def test_the_log_id_is_made_once_and_differs_between_logs(tmp_path):
     assert await make(tmp_path / "b.db") != first
 
 
+async def test_a_log_grows_while_it_is_used_and_stays_so(path):
+    """Catches a new partition that can't be written until a restart, one that is forgotten there, and a log that shrinks."""
+    log = await embedded.EmbeddedLog.open(path, partitions=2)
+    record = port.NewRecord(value=b"", headers={}, producer="p", sequence=0)
+    with pytest.raises(port.LogError, match="0 to 1"):
+        await log.append(port.EVENTS, 3, record)
+    for asked in (4, 3):
+        await log.grow(asked)
+    await log.append(port.EVENTS, 3, record)
+    await log.close()
+    log = await embedded.EmbeddedLog.open(path, read_only=True)
+    assert (log.partitions, (await log.bounds(port.EVENTS, 3)).end) == (4, 1)
+    await log.close()
+
+
+async def test_a_log_with_a_new_id_knows_the_old_ones_and_where_they_ended(path):
+    """Catches a letter that passes for one of another log under the new id, and an end that a later renewal moves."""
+    first = await make(path, records=3, partitions=2)
+    embedded.renew(path)
+    log = await embedded.EmbeddedLog.open(path, partitions=2)
+    second = log.log_id
+    await log.append(port.EVENTS, 1, port.NewRecord(value=b"", headers={}, producer="q", sequence=0))
+    await log.close()
+    embedded.renew(path)
+    log = await embedded.EmbeddedLog.open(path, read_only=True)
+    await log.close()
+    told = log.known_as
+    assert len({first, second, log.log_id}) == 3
+    assert [told.holds(first, *place) for place in ((0, 2), (0, 3), (1, 0))] == [True, False, False]
+    assert [told.holds(second, *place) for place in ((0, 2), (0, 3), (1, 0), (1, 1))] == [True, False, True, False]
+
+
 async def test_another_number_of_partitions_is_refused(path):
     """Catches keys that move to other partitions without a word."""
     await make(path, partitions=2)

@@ -61,3 +61,23 @@ def test_where_the_code_is_found(header: str, text: str, code: int) -> None:
 def test_an_answer_without_a_code_is_somebody_else_s(status: int, kind: results.ResultClass) -> None:
     """Catches a gateway's error page being taken for a refusal of the rows."""
     assert codes.failure_of_status(status, "").result_class is kind
+
+
+_OF_ANOTHER = "Constraint `c` for table db.other is violated at row 2. Expression: (s = ''). Column values: s ="
+
+
+@pytest.mark.parametrize(
+    ("message", "row"),
+    [
+        ("Constraint `c` for table db.x (70951574-a9f7-4fc0-b760-9e2f0125265a) is violated at row 2. Expression: (v >= 0)", 1),
+        ("Constraint `c` for table db.x is violated at row 12. Expression: (v >= 0). Column values: v = -1.", 11),
+        ("Constraint `c` for table db.other is violated at row 2. Expression: (v >= 0).", None),
+        (f"{_OF_ANOTHER} for table db.x is violated at row 5. Expression: ", None),
+        ("Constraint `c` for table db.x expression returned a nullable", None),
+    ],
+)
+def test_a_row_is_taken_from_the_servers_own_words_about_this_table(message: str, row: int | None) -> None:
+    """Catches the row beside it given up, and a row of another table, or one that an event's own text names."""
+    failure = codes.failure(469, f"Code: 469. DB::Exception: {message}")
+    assert codes.violating_row(failure, "`db`.`x`") == row
+    assert codes.violating_row(codes.failure(6, message), "`db`.`x`") is None

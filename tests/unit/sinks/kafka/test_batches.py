@@ -22,7 +22,7 @@ def column(values):
 def packed(rows, batch_bytes=1 << 20, codec=compress.Codec.NONE):
     keys, values, headers, partitions = zip(*rows, strict=True)
     records = batches.Records(
-        keys=column(keys), values=column(values), headers=[batches.Header(name="hé", values=column(headers))]
+        keys=column(keys), values=[column(values)], headers=[batches.Header(name="hé", values=[column(headers)])]
     )
     return batches.pack(
         records, np.array(partitions), batch_bytes=batch_bytes, codec=codec, timestamp_milliseconds=1_700_000_000_000

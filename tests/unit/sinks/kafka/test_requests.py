@@ -6,7 +6,7 @@ import types
 import pytest
 from aiokafka.protocol import produce
 
-from penstock.sinks.kafka import requests
+from penstock.sinks.kafka import batches, requests
 
 TOPICS = [("a", [(0, b"first"), (3, bytearray(b"second"))]), ("\u00e9", [(1, b""), (2, None)]), ("empty", [])]
 VERSIONS = [getattr(produce, f"ProduceRequest_v{version}") for version in range(9)]
@@ -20,7 +20,20 @@ def test_a_request_is_the_same_to_the_byte(version, transaction):
     if "transactional_id" in version.SCHEMA.names:
         told["transactional_id"] = transaction
     made = version(**told)
-    assert requests.encoded(made) == made.encode()
+    whole = made.encode()
+    flat = requests.encoded(made)
+    message = b"header" + flat
+    assert (len(flat), len(message)) == (len(whole), len(whole) + 6)
+    assert b"size" + message == b"sizeheader" + whole
+
+
+def test_a_batch_in_two_pieces_is_sent_as_one():
+    """Catches a batch that the broker takes for a shorter one."""
+    version = produce.ProduceRequest_v7
+    told = {"transactional_id": None, "required_acks": -1, "timeout": 30_000}
+    split = version(**told, topics=[("a", [(0, batches.Framed(header=b"head", records=b"records"))])])
+    whole = version(**told, topics=[("a", [(0, b"headrecords")])])
+    assert b"size" + (b"header" + requests.encoded(split)) == b"sizeheader" + whole.encode()
 
 
 def test_a_producers_requests_go_that_way_and_others_as_they_were(monkeypatch):

@@ -7,7 +7,7 @@ import pytest
 
 from penstock.core import delivery
 from penstock.sinks import port
-from penstock.sinks.kafka import rows
+from penstock.sinks.kafka import octets, rows
 
 PLACES = {
     delivery.LOG_COLUMN: pa.array(["log", "log"]),
@@ -18,16 +18,21 @@ PLACES = {
 }
 
 
+def texts(header):
+    """A header's value of each row."""
+    return octets.joined(*header.values).to_pylist()
+
+
 def records(headers=(), **columns):
     told = pa.table(columns | PLACES)
-    return rows.Layout(headers=headers).records(told, pa.array([b"v", b"w"], pa.large_binary()))
+    return rows.Layout(headers=headers).records(told, [pa.array([b"v", b"w"], pa.large_binary())])
 
 
 def test_each_record_carries_its_rows_address():
     """Catches an id that repeats, or that a re-send under another batch would change."""
     made = records()
     assert made.headers[0].name == "penstock-event-id"
-    assert made.headers[0].values.to_pylist() == [b"log/3/70/5/0", b"log/3/71/0/9"]
+    assert texts(made.headers[0]) == [b"log/3/70/5/0", b"log/3/71/0/9"]
     assert made.keys.to_pylist() == [None, None]
 
 
@@ -46,7 +51,7 @@ def test_keys_and_headers_are_bytes_as_they_are_and_all_else_as_text(column, exp
     """Catches a number in some machine's own form, and a null that becomes an empty key."""
     made = records(["h"], **{delivery.KEY_COLUMN: column, delivery.header_column(0): column})
     assert made.keys.to_pylist() == expected
-    assert (made.headers[1].name, made.headers[1].values.to_pylist()) == ("h", expected)
+    assert (made.headers[1].name, texts(made.headers[1])) == ("h", expected)
 
 
 def test_a_key_of_many_values_and_a_write_without_addresses_are_misconfigurations():
@@ -55,7 +60,7 @@ def test_a_key_of_many_values_and_a_write_without_addresses_are_misconfiguration
     with pytest.raises(port.SinkError, match="a key or header can't be"):
         layout.check(pa.schema([("a", pa.int64()), (delivery.KEY_COLUMN, pa.list_(pa.int64()))]))
     with pytest.raises(port.SinkError, match="without their addresses"):
-        layout.records(pa.table({"a": [1]}), pa.array([b"v"], pa.large_binary()))
+        layout.records(pa.table({"a": [1]}), [b"v"])
     with pytest.raises(port.SinkError, match="no column"):
         layout.check(pa.schema([(delivery.KEY_COLUMN, pa.int64())]))
 
@@ -65,7 +70,24 @@ def test_addresses_that_share_a_part_are_written_like_any_other():
     told = pa.table(
         PLACES | {delivery.LOG_COLUMN: pa.array(["a", "b"]), delivery.PARTITION_COLUMN: pa.array([3, 10], pa.int32())}
     )
-    layout, values = rows.Layout(headers=()), pa.array([b"v", b"w"], pa.large_binary())
-    assert layout.records(told, values).headers[0].values.to_pylist() == [b"a/3/70/5/0", b"b/10/71/0/9"]
-    assert layout.records(told.slice(1), values[1:]).headers[0].values.to_pylist() == [b"b/10/71/0/9"]
-    assert layout.records(told.slice(2), values[2:]).headers[0].values.to_pylist() == []
+    layout, values = rows.Layout(headers=()), [b"v"]
+    assert texts(layout.records(told, values).headers[0]) == [b"a/3/70/5/0", b"b/10/71/0/9"]
+    assert texts(layout.records(told.slice(1), values).headers[0]) == [b"b/10/71/0/9"]
+    assert texts(layout.records(told.slice(2), values).headers[0]) == []
+
+
+def test_rows_of_one_event_share_what_is_written_once():
+    """Catches a run that takes in the row behind it, and one address for rows of two events."""
+    offsets, items = [7] * 5 + [8] * 4 + [9], [*range(5), *range(4), 0]
+    told = pa.table(
+        {
+            delivery.LOG_COLUMN: pa.array(["log"] * 10),
+            delivery.PARTITION_COLUMN: pa.array([3] * 10, pa.int32()),
+            delivery.OFFSET_COLUMN: pa.array(offsets, pa.int64()),
+            delivery.ORDINAL_COLUMN: pa.array([0] * 10, pa.int32()),
+            delivery.ITEM_COLUMN: pa.array(items, pa.int32()),
+        }
+    )
+    made = rows.Layout(headers=()).records(told, [b"v"])
+    expected = [f"log/3/{offset}/0/{item}".encode() for offset, item in zip(offsets, items, strict=True)]
+    assert texts(made.headers[0]) == expected

@@ -74,7 +74,7 @@ class Fetcher:
         task = self._brokers._sync_task if self._brokers else None  # noqa: SLF001 - else it would learn of no other leader
         if self._brokers is None or task is None or task.done():
             await self.close()
-            self._brokers = AIOKafkaClient(**kafka_client.connection_settings(self._settings))
+            self._brokers = kafka_client.new_client(self._settings)
             await self._brokers.bootstrap()
         return self._brokers
 

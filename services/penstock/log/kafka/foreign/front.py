@@ -15,7 +15,7 @@ from typing import Any, Protocol
 import pyarrow as pa
 from aiokafka import errors
 
-from penstock.core import blocks
+from penstock.core import blocks, lineage
 from penstock.core.records import layout
 from penstock.log import port
 from penstock.log.kafka import client as kafka_client
@@ -49,6 +49,13 @@ class Learner(Protocol):
         """Raises LogUnavailableError while it can't be known."""
 
 
+class Own(port.EventLog, Protocol):
+    """The log beside."""
+
+    async def grow(self, partitions: int) -> None:
+        """Have at least as many from now on, behind those there are. Raises LogError."""
+
+
 class _Nothing:
     async def learn(self, rows: pa.RecordBatch) -> None:
         """Nothing needs to be known."""
@@ -62,7 +69,7 @@ class ForeignLog:
         settings: Settings,
         client: kafka_client.Client,
         divided: places.Places,
-        own: port.EventLog,
+        own: Own,
         *,
         identity: str,
         stamped: bool,
@@ -70,19 +77,23 @@ class ForeignLog:
     ) -> None:
         """`stamped`: whether the brokers stamp the time of arrival on all topics."""
         self.learner = learner or _Nothing()
-        self._kafka = dataclasses.replace(settings.kafka, partitions=divided.partitions)
-        self._settings, self._client, self._places, self._own = settings, client, divided, own
+        self._settings, self._client, self._own = settings, client, own
         self._identity, self._stamped = identity, stamped
-        self._desk = desk.Desk(client, divided, settings.start, committed=settings.committed)
-        self._fetcher = fetching.Fetcher(self._kafka, committed=settings.committed)
+        self._fetcher = fetching.Fetcher(settings.kafka, committed=settings.committed)
         self._fetching = asyncio.Lock()
-        self._expiring = expiring.Expiring(client, divided, self._desk, lambda number, at: self._fetched(number, at, 1))
         self._subscriptions: set[kafka_subscription.KafkaSubscription] = set()
+        self._divide(divided)
+
+    def _divide(self, divided: places.Places) -> None:
+        """What is asked by the numbers of the log is asked of these topics, each so large."""
+        settings, self._places = self._settings, divided
+        self._client.ask_of(divided.most)
+        self._kafka = dataclasses.replace(settings.kafka, partitions=divided.partitions)
+        self._desk = desk.Desk(self._client, divided, settings.start, committed=settings.committed)
+        self._expiring = expiring.Expiring(self._client, divided, self._desk, lambda number, at: self._fetched(number, at, 1))
 
     @classmethod
-    async def open(
-        cls, settings: Settings, own: Callable[[int], Awaitable[port.EventLog]], learner: Learner | None = None
-    ) -> ForeignLog:
+    async def open(cls, settings: Settings, own: Callable[[int], Awaitable[Own]], learner: Learner | None = None) -> ForeignLog:
         """`own` opens the log beside, with so many partitions; it is closed with this one.
 
         Raises LogError for a topic that isn't there.
@@ -93,10 +104,6 @@ class ForeignLog:
             found = [await _found(client, name) for name in settings.topics]
             divided = places.Places(topics=settings.topics, counts=[len(one.leaders) for one in found])
             stamped = [(await client.configs(name)).get(_TIMES) == _STAMPED for name in settings.topics]
-            await client.close()
-            # Asked from now on about as many partitions as the largest topic has.
-            client = kafka_client.Client(dataclasses.replace(settings.kafka, partitions=divided.most))
-            await client.open()
             identity = _identity([one.identity for one in found])
             beside = await own(divided.partitions)
             return cls(settings, client, divided, beside, identity=identity, stamped=all(stamped), learner=learner)
@@ -108,6 +115,10 @@ class ForeignLog:
     def log_id(self) -> str:
         """Kafka's id of the topic, or of all of them: another one when any is made again."""
         return self._identity
+
+    @property
+    def known_as(self) -> lineage.Lineage:
+        return lineage.Lineage(log_id=self._identity)
 
     @property
     def partitions(self) -> int:
@@ -135,6 +146,23 @@ class ForeignLog:
         await subscription.open()
         self._subscriptions.add(subscription)
         return subscription
+
+    async def has_grown(self) -> bool:
+        """Whether a topic has more partitions than are read. Raises LogError."""
+        return await self._counted() != list(self._places.counts)
+
+    async def grow(self) -> None:
+        """Later subscriptions read what was added to the topics as well. Raises LogError, also while there is a subscription."""
+        if self._subscriptions:
+            raise port.LogError(f"{', '.join(self._places.topics)}: new partitions are taken in while nobody reads")
+        divided = places.Places(topics=self._places.topics, counts=await self._counted())
+        await self._own.grow(divided.partitions)
+        self._divide(divided)
+
+    async def _counted(self) -> list[int]:
+        """Partitions of each topic. One that was made again with fewer is the business of who reads it."""
+        found = [await _found(self._client, name) for name in self._places.topics]
+        return [max(len(one.leaders), was) for one, was in zip(found, self._places.counts, strict=True)]
 
     # -- what a subscription is told of reading
 

@@ -77,14 +77,19 @@ class Member(kafka_member.Member):
         self._held.clear()
 
     async def on_partitions_assigned(self, assigned: set[structs.TopicPartition]) -> None:
-        """A partition that was added to its topic since this process started is nobody's: it is read from the next start on."""
+        """A partition that was added to its topic since the topics were looked at is nobody's until they are looked at again."""
         for place in assigned:
             # Else the client looks for a place to start reading at, and complains that it finds none.
             self._consumer.seek(place, 0)
             self._consumer.pause(place)
         known = set(filter(self._places.holds, assigned))
         for place in assigned - known:
-            _log.warning("partition_unread", topic=place.topic, partition=place.partition, remedy="restart to read it")
+            _log.warning(
+                "partition_unread",
+                topic=place.topic,
+                partition=place.partition,
+                remedy="wait: the topics are looked at regularly",
+            )
         await super().on_partitions_assigned({self._numbered(place) for place in known})
 
     async def _fetch(self) -> Fetched:
