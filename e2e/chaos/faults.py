@@ -275,7 +275,7 @@ def log_rewound(told: stage.Stage) -> verdict.Verdict:
         ended = time.monotonic()
         here.start("", "--new-log-id")
         here.recovered(ended)
-        here.checks_ledger, here.log_renamed = False, True
+        here.checks_ledger = False
         return here.judge()
 
 

@@ -56,7 +56,6 @@ class Site:
         self.recoveries: list[float] = []
         self.expectation: Callable[[Mapping[str, history.Expected]], Mapping[str, history.Expected]] | None = None
         self.checks_ledger = True
-        self.log_renamed = False
         self.ordered = True
         self.older_logs: list[pathlib.Path] = []
         """Logs that were put away during the fault: their letters count."""
@@ -239,7 +238,6 @@ class Site:
             [one for log in (*self.older_logs, self.pipeline.data.log_path) for one in asyncio.run(letters.letters(log))],
             {lane.sink: _ledger(lane) for lane in status.lanes} if self.checks_ledger else None,
             self.samples,
-            log_renamed=self.log_renamed,
         )
 
 

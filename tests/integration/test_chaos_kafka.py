@@ -63,6 +63,21 @@ def test_nothing_is_lost_doubled_or_changed_by_one_fault_of_each_kind(
 
 
 @pytest.mark.timeout(600)  # On a machine with much else to do it takes three times as long.
+def test_one_of_two_sinks_that_is_killed_costs_no_row_in_postgres_nor_clickhouse(
+    nursery, kafka_server, postgres_server, clickhouse_server, tmp_path: pathlib.Path
+) -> None:
+    """Catches a write that is given to the other process as if it were new, and a process that stays away once it was."""
+    servers = stage.Servers(
+        nodes=[kafka_server.broker],
+        bootstrap=[kafka_server.bootstrap],
+        replication=1,
+        postgres=postgres_server,
+        clickhouse=clickhouse_server,
+    )
+    judge(stage.happen(together.ONE_SINK, nursery, servers, tmp_path, SEED, stage.SHORT))
+
+
+@pytest.mark.timeout(600)  # On a machine with much else to do it takes three times as long.
 def test_nothing_is_lost_doubled_or_changed_while_the_broker_is_away_for_a_minute(away) -> None:
     """Catches a process that ends or falls silent, a producer that gives up and forgets, a wait that outlasts the fault."""
     told = away.result()

@@ -7,7 +7,7 @@ import time
 from collections.abc import Sequence
 
 from e2e.chaos import site as chaos_site
-from e2e.chaos.kafka import members, site, stage, stream
+from e2e.chaos.kafka import members, site, stage, store, stream
 from e2e.checker import verdict
 
 _DEATH_SECONDS = 120.0
@@ -27,6 +27,7 @@ BATCHER_POINTS = (
     "lane.committed",
 )
 SINK_POINTS = ("postgres.copied", "postgres.locked", "postgres.inserted", "postgres.journalled", "postgres.committed")
+_ONE_SINK_POINTS = {"warehouse": ("postgres.inserted", "postgres.committed", ""), "shelf": ("clickhouse.answered", "")}
 _RARE = frozenset({"lane.lettered", "lane.committing", "lane.committed"})
 
 
@@ -38,7 +39,8 @@ def begin(told: stage.Stage, here: site.Site, *, doors: int = 2, batchers: int =
 
 
 def rest(told: stage.Stage, here: site.Site) -> verdict.Verdict:
-    """What is left of the load, and the judgement."""
+    """What is left of the load, as fast as it goes, and the judgement."""
+    here.hurry()
     here.go_on_to(told.scale.events)
     here.sample()
     return here.judge()
@@ -46,11 +48,21 @@ def rest(told: stage.Stage, here: site.Site) -> verdict.Verdict:
 
 def none(told: stage.Stage) -> verdict.Verdict:
     """Loss in good times would be loss too."""
-    told.how = "nothing happens: two doors, two batchers and a sink for Postgres, as in all of these unless they say otherwise"
     with told.site() as here:
         begin(told, here)
         told.times += 1
-        return rest(told, here)
+        here.hurry()
+        began, before = time.monotonic(), here.told.acknowledged
+        here.go_on_to(told.scale.events)
+        here.unload()
+        here.settle()
+        landed = (here.told.acknowledged - before) / (time.monotonic() - began)
+        told.how = (
+            "nothing happens: two doors, two batchers and a sink for Postgres, as in all of these unless they say otherwise;"
+            f" as fast as they go, {landed:,.0f} events a second are acknowledged and landed"
+        )
+        here.sample()
+        return here.judge()
 
 
 def die_at(told: stage.Stage, here: site.Site, one: members.Member, point: str) -> float:
@@ -63,8 +75,8 @@ def die_at(told: stage.Stage, here: site.Site, one: members.Member, point: str) 
     one.kill()
     died = time.monotonic()
     told.times += 1
-    here.sample()
     one.start()
+    here.sample_meanwhile()
     return died
 
 
@@ -109,6 +121,24 @@ def sink_killed(told: stage.Stage) -> verdict.Verdict:
         return rest(told, here)
 
 
+def one_sink_killed(told: stage.Stage) -> verdict.Verdict:
+    """One of two processes of a sink, for both ways in which a store tells a write that comes twice: the other takes what was
+    on its way, and takes back its half when it is there again."""
+    told.how = (
+        "two processes of each sink, Postgres and ClickHouse, behind one batcher: one of the two killed, at"
+        " postgres.inserted, postgres.committed, clickhouse.answered and at any moment, and started again"
+    )
+    stores: dict[str, store.Store] = {"warehouse": told.postgres(), "shelf": told.clickhouse()}
+    # Here the ways to the store are what is tested; what it refuses is, elsewhere.
+    with told.site(stream.Mix(rejected=0), stores=stores, endpoints=2) as here:
+        begin(told, here, batchers=1)
+        for name, points in _ONE_SINK_POINTS.items():
+            for number, point in enumerate(points if told.scale.kills > stage.SHORT.kills else points[:1]):
+                one = [here.sinks[name], *here.sinks_beside[name]][number % 2]
+                here.recovered(die_at(told, here, one, point))
+        return rest(told, here)
+
+
 def all_killed(told: stage.Stage) -> verdict.Verdict:
     """A power cut of all but the brokers and the store."""
     told.how = "all processes of the pipeline killed at once and started again"
@@ -120,9 +150,9 @@ def all_killed(told: stage.Stage) -> verdict.Verdict:
                 one.kill()
             died = time.monotonic()
             told.times += 1
-            here.sample()
             for one in here.members:
                 one.start()
+            here.sample_meanwhile()
             here.recovered(died)
         return rest(told, here)
 
@@ -254,11 +284,13 @@ def alone_frozen(told: stage.Stage) -> verdict.Verdict:
         return rest(told, here)
 
 
+ONE_SINK = stage.Fault(row=3, name="kill -9: one of two sinks", perform=one_sink_killed)
 EACH = [
     stage.Fault(row=0, name="none", perform=none),
     stage.Fault(row=1, name="kill -9: ingest", perform=ingest_killed),
     stage.Fault(row=2, name="kill -9: batcher", perform=batcher_killed),
     stage.Fault(row=3, name="kill -9: sink", perform=sink_killed),
+    ONE_SINK,
     stage.Fault(row=3, name="kill -9: all at once", perform=all_killed),
     stage.Fault(row=3, name="kill -9: run", perform=alone_killed),
     stage.Fault(row=8, name="SIGSTOP", perform=frozen),

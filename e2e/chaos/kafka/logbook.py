@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
 from collections.abc import AsyncIterator
 
 import msgspec
@@ -17,6 +18,15 @@ from penstock.log.kafka import front
 from penstock.log.kafka import settings as kafka_settings
 
 _READ_BYTES = 4 << 20
+_NONE = np.zeros(0, np.int64)
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Unread:
+    """Of one partition: the events that a lane has not finished, and the offset behind them."""
+
+    numbers: columns.Numbers
+    end: int
 
 
 class Logbook:
@@ -85,7 +95,24 @@ class Logbook:
         below = [
             numbers for partition, commit in commits.items() for at, numbers in self._numbers[partition] if at < commit.offset
         ]
-        return np.concatenate([np.zeros(0, np.int64), *below])
+        return np.concatenate([_NONE, *below])
+
+    def unread(self, sink: str) -> dict[int, Unread]:
+        """What lies behind the lane's commits, by partition."""
+
+        async def ask() -> dict[int, Unread]:
+            found = {}
+            async with self._opened() as log:
+                commits = await log.committed(port.EVENTS, f"{self._lane}/{sink}")
+                for partition in range(log.partitions):
+                    begin = commits[partition].offset if partition in commits else 0
+                    records = [record async for record in _records(log, port.EVENTS, partition, begin)]
+                    numbers = [blocks.decode(one.value, one.headers, columns=["number"]).column("number") for one in records]
+                    end = records[-1].offset + 1 if records else begin
+                    found[partition] = Unread(numbers=np.concatenate([_NONE, *(one.to_numpy() for one in numbers)]), end=end)
+            return found
+
+        return asyncio.run(ask())
 
     def letters_end(self) -> int:
         """How many records stand in the dead-letter topic. Raises LogError while the brokers are away."""

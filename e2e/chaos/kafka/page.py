@@ -1,6 +1,6 @@
 """The Kafka part of build/chaos/summary.json and its table in docs/reliability.md, written by the runs they tell of.
 
-One entry per fault and seed; a run replaces those it did again and keeps the others.
+One entry per fault and seed, kept as soon as it is there; a run replaces those it did again and keeps the others.
 """
 
 from __future__ import annotations
@@ -18,19 +18,31 @@ BEGIN, END = "<!-- chaos over kafka: written by make chaos -->", "<!-- chaos ove
 _ZERO = ("lost", "unexpected", "wrongly_dead_lettered", "duplicated", "wrongly_landed", "commit_ahead", "ledger")
 _HEAD = (
     "| row | fault | times, per seed | acknowledged, at least | lost | unexpected | wrongly dead-lettered | duplicated | other"
-    " | recovery, at most | seeds |\n|---:|---|---:|---:|---:|---:|---:|---:|---:|---:|---|"
+    " | recovery, at most | load | seeds |\n|---:|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|---|"
 )
 
 Entry = Mapping[str, Any]
 
 
-def keep(path: pathlib.Path, fault: stage.Fault, told: report.Report, command: str) -> None:
-    """Put one run's entry in the file, in place of the one of the same fault and seed."""
+def keep(path: pathlib.Path, fault: stage.Fault, told: report.Report, scale: stage.Scale, command: str) -> None:
+    """Put one run's entry in the file, in place of the one of the same fault, seed and scale."""
     path.parent.mkdir(parents=True, exist_ok=True)
     whole = json.loads(path.read_text()) if path.exists() else {"faults": [], "machine": page.machine()}
-    entry = told.summary(command, page.now()) | {"row": fault.row, "seed": told.seed, "load": round(os.getloadavg()[2], 1)}
-    others = [one for one in whole.get("kafka", []) if (one["name"], one["seed"]) != (fault.name, told.seed)]
+    own = {"row": fault.row, "seed": told.seed, "events": scale.events, "load": round(os.getloadavg()[0], 1)}
+    entry: Entry = told.summary(command, page.now()) | own
+    others = [one for one in whole.get("kafka", []) if _which(one) != _which(entry)]
     path.write_text(json.dumps(whole | {"kafka": [*others, entry]}, indent=2, ensure_ascii=False) + "\n")
+
+
+def has(path: pathlib.Path, fault: stage.Fault, seed: int, scale: stage.Scale) -> bool:
+    """Whether the file has a good entry of this fault and seed with at least as many events."""
+    entries = json.loads(path.read_text()).get("kafka", []) if path.exists() else []
+    mine = [one for one in entries if (one["name"], one["seed"]) == (fault.name, seed)]
+    return any(one["good"] and one.get("events", 0) >= scale.events for one in mine)
+
+
+def _which(entry: Entry) -> tuple[str, int, int]:
+    return str(entry["name"]), int(entry["seed"]), int(entry.get("events", 0))
 
 
 def forget(path: pathlib.Path) -> None:
@@ -46,16 +58,23 @@ def write(document: pathlib.Path, summary: pathlib.Path, order: Sequence[stage.F
 
 
 def table(entries: Sequence[Entry], order: Sequence[str]) -> str:
-    """Where it ran, how, and one line per fault."""
-    by_name = {name: [one for one in entries if one["name"] == name] for name in order}
+    """Where it ran, how, and one line per fault, of its runs with the most events."""
+    by_name = {name: _largest([one for one in entries if one["name"] == name]) for name in order}
     there = {name: sorted(runs, key=lambda one: one["seed"]) for name, runs in by_name.items() if runs}
-    days = sorted({one["at"].partition(" ")[0] for one in entries})
+    days = sorted({one["at"].partition(" ")[0] for runs in there.values() for one in runs})
     told = (
-        f"On {page.machine()}, with other work beside it, {' and '.join(days)}; 4 clients (2 HTTP, 2 gRPC), 250 events a request,"
+        f"On {page.machine()}, {' and '.join(days)}, with other work beside it where the load says so; 4 clients (2 HTTP,"
+        f" 2 gRPC), 250 events a request, every tenth sent again, {stage.LONG.rate:,.0f} events a second while faults happen"
+        " and then as many as the doors take. *Load* is that of the last minute when a fault was over, this one's own included."
     )
-    told += " every tenth request sent again."
     how = [f"- *{name}*: {runs[-1]['how']}" for name, runs in there.items()]
     return "\n".join([told, "", _HEAD, *(_line(name, runs) for name, runs in sorted(there.items(), key=_row)), "", *how, ""])
+
+
+def _largest(runs: Sequence[Entry]) -> Sequence[Entry]:
+    """A short run says nothing beside long ones."""
+    most = max((one.get("events", 0) for one in runs), default=0)
+    return [one for one in runs if one.get("events", 0) == most]
 
 
 def _row(item: tuple[str, Sequence[Entry]]) -> int:
@@ -71,4 +90,6 @@ def _line(name: str, runs: Sequence[Entry]) -> str:
     recovery = max(one["recovery_seconds"] for one in runs)
     zeros = " | ".join(f"{counts[column]:,}" for column in _ZERO[:4])
     seeds = ", ".join(str(one["seed"]) for one in runs)
-    return f"| {runs[0]['row']} | {shown} | {times} | {least:,} | {zeros} | {other} | {recovery:.1f} s | {seeds} |"
+    known = sorted({round(one["load"]) for one in runs if "load" in one})
+    load = "–".join(str(number) for number in dict.fromkeys([*known[:1], *known[-1:]]))
+    return f"| {runs[0]['row']} | {shown} | {times} | {least:,} | {zeros} | {other} | {recovery:.1f} s | {load} | {seeds} |"

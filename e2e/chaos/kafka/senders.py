@@ -59,7 +59,8 @@ class Told:
 
 
 class Sender:
-    """One client. `doors` are ways in, one of which it takes by chance each time; after `enough` events it takes its time."""
+    """One client. `doors` are ways in, one of which it takes by chance each time; it keeps to its rate, or hurries when it is
+    told to, and after `enough` events it takes its time."""
 
     def __init__(
         self,
@@ -76,7 +77,7 @@ class Sender:
         self._rate, self._enough = rate, enough
         self._random = random.Random(seed)
         self._old: collections.deque[stream.Drawn] = collections.deque(maxlen=_REMEMBERED)
-        self._stop = threading.Event()
+        self._stop, self._hurries = threading.Event(), threading.Event()
         self._give_up_at = float("inf")
         self._open: dict[int, clients.Door] = {}
         self._thread = threading.Thread(target=self._run, daemon=True)
@@ -84,6 +85,10 @@ class Sender:
 
     def start(self) -> None:
         self._thread.start()
+
+    def hurry(self) -> None:
+        """From now on send as fast as the doors take it, until there is enough."""
+        self._hurries.set()
 
     def stop(self, patience_seconds: float) -> None:
         """Send nothing new; what was sent is sent on until its outcome is known or the patience is at its end."""
@@ -107,10 +112,15 @@ class Sender:
                     self._old.append(fresh)
                 if self._random.random() < self._again and self._old:
                     self._until_known(self._random.choice(self._old))
-                rate = self._rate if self._told.acknowledged < self._enough else self._rate / _SLOWER
-                self._stop.wait(max(0.0, self._size / rate - (time.monotonic() - began)))
+                self._stop.wait(max(0.0, self._pause() - (time.monotonic() - began)))
         except BaseException as error:
             self.error = error
+
+    def _pause(self) -> float:
+        """From the beginning of one request to the next."""
+        if self._told.acknowledged >= self._enough:
+            return self._size / self._rate * _SLOWER
+        return 0.0 if self._hurries.is_set() else self._size / self._rate
 
     def _until_known(self, drawn: stream.Drawn) -> bool:
         payloads = stream.payloads(drawn)

@@ -8,6 +8,7 @@ import signal
 import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
+from concurrent import futures
 from typing import TypeVar
 
 import msgspec
@@ -26,6 +27,7 @@ T = TypeVar("T")
 PARTITIONS = 6
 PATIENCE_SECONDS = 120.0
 _LOOK_SECONDS = 0.1
+_LANDED_SECONDS = 0.25
 _CLIENTS = 4
 _REQUEST_EVENTS = 250
 _PIPELINE = """
@@ -73,6 +75,7 @@ class Site:
         stores: Mapping[str, store.Store],
         mix: stream.Mix | None = None,
         write_seconds: int = 10,
+        endpoints: int = 1,
     ) -> None:
         path.mkdir(parents=True, exist_ok=True)
         self.nursery, self.path, self.seed, self.stores = nursery, path, seed, stores
@@ -84,17 +87,22 @@ class Site:
         self.logbook = logbook.Logbook(self.settings, f"chaos/{self.name}")
         self.doors: list[members.Member] = []
         self.sinks: dict[str, members.Member] = {}
+        self.sinks_beside: dict[str, list[members.Member]] = {name: [] for name in stores}
+        """Further processes of the same sinks, where there are several."""
         self.batchers: dict[str, list[members.Member]] = {name: [] for name in stores}
         self.samples: list[columns.Sample] = []
         self.recoveries: list[float] = []
+        self._sampler = futures.ThreadPoolExecutor(1, thread_name_prefix="sample")
+        self._sampling: futures.Future[None] | None = None
         self._clients: list[senders.Sender] = []
-        self._sink_ports = {name: background.free_port() for name in stores}
+        self._sink_ports = {name: [background.free_port() for _ in range(endpoints)] for name in stores}
         self._made = 0
 
     def __enter__(self) -> Site:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self._sampler.shutdown()
         for client in self._clients:
             client.stop(0.0)
         for member in self.members:
@@ -132,7 +140,8 @@ class Site:
 
     @property
     def members(self) -> list[members.Member]:
-        every = [*self.doors, *self.sinks.values(), *(one for several in self.batchers.values() for one in several)]
+        several = [*self.sinks_beside.values(), *self.batchers.values()]
+        every = [*self.doors, *self.sinks.values(), *(one for some in several for one in some)]
         return list(dict.fromkeys(every))
 
     def _member(self, name: str, *arguments: str, doors: Sequence[str] = ()) -> members.Member:
@@ -144,32 +153,33 @@ class Site:
         self.doors.append(self._member(f"ingest-{len(self.doors)}", "ingest", str(self.file), doors=("http", "grpc")))
         return self.doors[-1]
 
-    def add_sink(self, name: str) -> members.Member:
-        """`penstock sink` of this store, not started."""
-        self.sinks[name] = self._member(
-            f"sink-{name}", "sink", str(self.file), name, f"--listen=127.0.0.1:{self._sink_ports[name]}"
-        )
-        return self.sinks[name]
+    def add_sinks(self, name: str) -> None:
+        """All `penstock sink` of this store, not started."""
+        first, *others = [
+            self._member(f"sink-{name}-{at}", "sink", str(self.file), name, f"--listen=127.0.0.1:{port}")
+            for at, port in enumerate(self._sink_ports[name])
+        ]
+        self.sinks[name], self.sinks_beside[name] = first, others
 
     def add_batcher(self, name: str, *, brokers: Sequence[str] | None = None, sink_port: int | None = None) -> members.Member:
         """One more `penstock batcher`, not started; with ways of its own to the brokers and to its sink where they are given."""
         file = self._described(f"pipeline-{self._made}.yaml", brokers) if brokers else self.file
-        at = f"127.0.0.1:{sink_port or self._sink_ports[name]}"
+        at = ",".join(f"127.0.0.1:{port}" for port in ([sink_port] if sink_port else self._sink_ports[name]))
         member = self._member(f"batcher-{self._made}", "batcher", str(file), f"--sink={name}", f"--sink-address={at}")
         self._made += 1
         self.batchers[name].append(member)
         return member
 
     def sink_port(self, name: str) -> int:
-        """Where its process listens."""
-        return self._sink_ports[name]
+        """Where its first process listens."""
+        return self._sink_ports[name][0]
 
     def start(self, *, doors: int = 2, batchers: int = 2) -> Site:
         """All as separate processes; returns when they are ready."""
         for _ in range(doors):
             self.add_doors()
         for name in self.stores:
-            self.add_sink(name)
+            self.add_sinks(name)
             for _ in range(batchers):
                 self.add_batcher(name)
         for member in self.members:
@@ -197,14 +207,14 @@ class Site:
 
         self.until(look)
 
-    def until(self, look: Callable[[], T | None], seconds: float = PATIENCE_SECONDS) -> T:
+    def until(self, look: Callable[[], T | None], seconds: float = PATIENCE_SECONDS, *, every: float = _LOOK_SECONDS) -> T:
         """What `look` returns as soon as it is something. Raises StuckError."""
         deadline = time.monotonic() + seconds
         while (seen := look()) is None:
             self._check_clients()
             if time.monotonic() > deadline:
                 raise site.StuckError(f"waited {seconds:g} s in vain\n{self._why()}")
-            time.sleep(_LOOK_SECONDS)
+            time.sleep(every)
         return seen
 
     def _check_clients(self) -> None:
@@ -241,6 +251,11 @@ class Site:
         ]
         for client in self._clients:
             client.start()
+
+    def hurry(self) -> None:
+        """What is left of the load as fast as the doors take it."""
+        for client in self._clients:
+            client.hurry()
 
     def unload(self, patience_seconds: float = 60.0) -> None:
         """End the load, each request's outcome known."""
@@ -280,8 +295,9 @@ class Site:
             return all(now.get(key, 0) > first.get(key, 0) for key in self._customers()) or None
 
         first = self.landed()
-        self.until(look)
+        self.until(look, every=_LANDED_SECONDS)
         self.recoveries.append(time.monotonic() - since)
+        self._have_sampled()
         return self.recoveries[-1]
 
     def _customers(self) -> list[tuple[str, int]]:
@@ -314,8 +330,22 @@ class Site:
 
     # -- the judgement
 
+    def sample_meanwhile(self) -> None:
+        """The same beside what happens next, until something recovers: reading everything takes seconds, which are nobody's."""
+        self._have_sampled()
+        self._sampling = self._sampler.submit(self._sample)
+
     def sample(self) -> None:
         """What is committed now must be there a moment later; everything may run."""
+        self._have_sampled()
+        self._sample()
+
+    def _have_sampled(self) -> None:
+        sampling, self._sampling = self._sampling, None
+        if sampling is not None:
+            sampling.result()
+
+    def _sample(self) -> None:
         for name, one in self.stores.items():
             committed = self.logbook.committed_numbers(name)
             count = int(committed.max(initial=0)) + 1
@@ -326,6 +356,7 @@ class Site:
 
     def judge(self) -> verdict.Verdict:
         """After the load: wait until everything has its outcome, end all processes in good order, and compare."""
+        self._have_sampled()
         self.unload()
         self.settle()
         ledgers = {name: _together(self.lanes(name)) for name in self.stores}

@@ -33,3 +33,4 @@ def in_turn(told: stage.Stage) -> verdict.Verdict:
 
 IN_TURN = stage.Fault(row=3, name="one of each kind in turn", perform=in_turn)
 AWAY = brokers.AWAY
+ONE_SINK = faults.ONE_SINK

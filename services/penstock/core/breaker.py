@@ -69,7 +69,7 @@ class Breaker:
         self._consecutive = 0
         self._successes = 0
         self._openings = 0
-        self._closed_at = self._open_until = self._probe_until = float("-inf")
+        self._closed_at = self._opened_at = self._open_until = self._probe_until = float("-inf")
         self._set_mode(mode)
 
     @property
@@ -125,6 +125,28 @@ class Breaker:
         if mode is not self._mode:
             self._set_mode(mode)
 
+    def follow(self, settings: Settings, mode: Mode) -> None:
+        """Other bounds, from the next outcome on. What was seen counts on; an open circuit waits no longer than it would now."""
+        shorter = settings.open_seconds < self._settings.open_seconds
+        self._settings = settings
+        if shorter and self._state is State.OPEN:
+            self._open_until = min(self._open_until, self._opened_at + settings.open_seconds)
+        self.set_mode(mode)
+
+    def trip(self, now: float, reason: str) -> bool:
+        """Open a closed circuit, on the word of those who see the same store; whether it did. Not in a mode in which nobody
+        obeys it, and not soon after good writes of its own have closed it: they say more."""
+        closed_itself = now - self._closed_at <= self._settings.open_seconds
+        if self._state is not State.CLOSED or self._mode is not Mode.AUTO or closed_itself:
+            return False
+        self._open(now, reason, openings=1)
+        return True
+
+    def look_now(self, now: float) -> None:
+        """What could not be reached is there again: an open circuit waits no longer for its trial."""
+        if self._state is State.OPEN:
+            self._open_until = min(self._open_until, now)
+
     def _set_mode(self, mode: Mode) -> None:
         self._mode = mode
         self._openings = 0
@@ -163,7 +185,7 @@ class Breaker:
                 self._enter(State.CLOSED, f"{self._successes} good writes")
 
     def _open(self, now: float, reason: str, *, openings: int) -> None:
-        self._openings = openings
+        self._openings, self._opened_at = openings, now
         grown = self._settings.first_seconds * 2.0 ** min(openings - 1, _MOST_DOUBLINGS)
         self._open_until = now + min(grown, self._settings.open_seconds) * (1 - self._random() / 4)
         self._enter(State.OPEN, reason)

@@ -143,6 +143,11 @@ class Endpoints:
         one.open_until = max(one.open_until, may_land_until)
         self._send_away(one, now, began)
 
+    def returned(self, address: str) -> None:
+        """There is somebody at the address again, who may prove himself with one write."""
+        if (one := self._known.get(address)) is not None:
+            one.away_until = -math.inf
+
     def lost(self, now: float, address: str, *, began: float) -> None:
         """A call that was given up because another endpoint, asked later, had landed the same write."""
         one = self._known.get(address)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -79,9 +80,10 @@ class Dispatcher:
         return max(1, min(wanted, most) if most else wanted)
 
     def bound(self, max_concurrency: int) -> None:
-        """The sink's own bound on concurrent writes; 0 means none."""
+        """The sink's own bound on concurrent writes; 0 means none. It may change while there are some."""
         self._most_slots = max_concurrency
         self._bind()
+        self.wake()
 
     def _bind(self) -> None:
         self._slots = self._wanted_slots()
@@ -160,6 +162,14 @@ class Dispatcher:
         self._told = write_model
         self._follow()
         self._look()
+
+    def follow(self, wanted: lane_settings.LaneSettings) -> None:
+        """What of these settings needs no restart. Replays go when they are idle, whatever the lane does."""
+        idle = wanted.send_when_idle if self._counts_latency else self._settings.send_when_idle
+        self._settings = told = dataclasses.replace(lane_settings.followed(self._settings, wanted), send_when_idle=idle)
+        self._builder.follow(told.limits, send_when_idle=idle)
+        self._lander.follow(told)
+        self.apply(told.write_model)
 
     def _follow(self) -> None:
         """What was told, as far as the store's pressure lets."""

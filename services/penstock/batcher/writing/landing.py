@@ -75,6 +75,9 @@ class Lander:
         """Rows of batches still under way that have their outcome: a batch may lose some to dead letters long before it lands."""
         self.failure: results.Failure | None = None
         """Why nothing can land until a person acts; None while batches land."""
+        self.last_failure: results.Failure | None = None
+        """Of the last write, when it failed as a whole."""
+        self._returns = 0
 
     @property
     def landings(self) -> int:
@@ -84,6 +87,10 @@ class Lander:
     def bound(self, slots: int) -> None:
         """How many writes may be under way at once."""
         self._turns = asyncio.Semaphore(slots)
+
+    def follow(self, settings: lane_settings.LaneSettings) -> None:
+        """From the next attempt on."""
+        self._settings = settings
 
     async def land(self, batch: builder.Batch, ticket: planning.Ticket | None = None) -> float:
         """Settle every row of the batch; the seconds of the last successful write (0.0 when none was needed).
@@ -159,7 +166,7 @@ class Lander:
                 continue
             attempt, seconds, tried = 0, self._clock() - began, tried or twice
             self._circuit.record(self._clock(), generation, None)
-            self.failure = None
+            self.failure = self.last_failure = None
             self._landings += 1
             if not tried and self._is_rewound(piece, result.already_landed):
                 raise RewoundLogError(f"the store has had {result.already_landed[0]} before it was appended here")
@@ -204,11 +211,27 @@ class Lander:
 
     async def _permission(self) -> None:
         """Wait until the circuit lets a write through."""
-        while not self._circuit.allow(self._clock()):  # noqa: ASYNC110 - the circuit is pure, nothing can notify
+        while not self._circuit.allow(self._clock()):
+            self._look_for_returns()
             await asyncio.sleep(min(_CIRCUIT_LOOK_SECONDS, max(0.01, self._circuit.retry_in_seconds(self._clock()))))
         if self._circuit.state is breaker.State.HALF_OPEN and self._trial != self._circuit.generation:
             self._trial = self._circuit.generation
             self._client.forgive()
+
+    def _look_for_returns(self) -> None:
+        """A sink that was gone and can be reached again is a reason to try at once."""
+        if (returns := self._client.returns()) != self._returns:
+            self._returns = returns
+            self._circuit.look_now(self._clock())
+
+    async def _rest(self, seconds: float, generation: int) -> None:
+        """Between two tries of a write that found nobody. `generation` was the circuit's before it: one that has closed again
+        since shows that the store is back, and nobody waits for what is there."""
+        until, returns = self._clock() + seconds, self._client.returns()
+        while (left := until - self._clock()) > 0.0 and self._client.returns() == returns:
+            if self._circuit.generation != generation and self._circuit.state is breaker.State.CLOSED:
+                return
+            await asyncio.sleep(min(_CIRCUIT_LOOK_SECONDS, left))
 
     async def _write(self, piece: pieces.Piece, ranges: Sequence[addresses.Range]) -> tuple[delivery.WriteResult, bool]:
         """And whether it was sent twice, so that what had landed before may be the other copy's doing."""
@@ -238,7 +261,7 @@ class Lander:
         return self._accounts.appended_at(part.range.partition, int(part.row_blocks[-1]))
 
     async def _failed(self, error: delivery.WriteFailedError, generation: int, attempt: int) -> None:
-        failure = error.failure
+        self.last_failure = failure = error.failure
         self._tell(error, attempt)
         # The circuit sorts the classes itself, and a trial without an outcome would hold the next one back. What is one
         # endpoint's fault opens nothing: the next try goes elsewhere.
@@ -252,15 +275,17 @@ class Lander:
             self.pressure.felt(self._clock())
             self.when_troubled()
         told = self._settings.retry
-        await asyncio.sleep(
-            retry.delay_seconds(
-                0 if error.elsewhere else attempt - 1,
-                initial_seconds=told.initial_seconds,
-                maximum_seconds=told.maximum_seconds,
-                fraction=random.random(),  # noqa: S311 - spreads retries, guards nothing
-                retry_after_seconds=failure.retry_after_seconds,
-            )
+        seconds = retry.delay_seconds(
+            0 if error.elsewhere else attempt - 1,
+            initial_seconds=told.initial_seconds,
+            maximum_seconds=told.maximum_seconds,
+            fraction=random.random(),  # noqa: S311 - spreads retries, guards nothing
+            retry_after_seconds=failure.retry_after_seconds,
         )
+        if failure.result_class is results.ResultClass.OUTAGE and not failure.retry_after_seconds:
+            await self._rest(seconds, generation)
+        else:
+            await asyncio.sleep(seconds)
         await self._affordable()
 
     def _tell(self, error: delivery.WriteFailedError, attempt: int) -> None:

@@ -30,8 +30,9 @@ _OPTIONS: Options = (
     ("grpc.max_receive_message_length", _RESPONSE_BYTES),
     ("grpc.keepalive_time_ms", 30_000),
     ("grpc.keepalive_timeout_ms", 10_000),
-    # The default back-off grows to two minutes: a store that is back would go unnoticed for as long.
-    ("grpc.max_reconnect_backoff_ms", 5_000),
+    # The default back-off grows to two minutes: a sink that is back would go unnoticed for as long.
+    ("grpc.initial_reconnect_backoff_ms", 250),
+    ("grpc.max_reconnect_backoff_ms", 2_000),
 )
 
 _CLASSES = {
@@ -69,6 +70,19 @@ class SinkChannel:
         known = (("grpc.default_authority", name), ("grpc.ssl_target_name_override", name.rpartition(":")[0])) if name else ()
         self._channel = dial(address, (*_OPTIONS, *known))
         self._stub: sink_pb2_grpc.SinkAsyncStub = sink_pb2_grpc.SinkStub(self._channel)
+        self._failing = self._gone = False
+
+    def has_returned(self) -> bool:
+        """Whether the server, which a call has found gone, is there again; a yes is said once. Nothing is sent to it.
+
+        To be asked again and again: a connection that stands all the while is no return, but somebody's in between.
+        """
+        if not self._failing:
+            return False
+        connected = self._channel.get_state(try_to_connect=True) is grpc.ChannelConnectivity.READY
+        returned = connected and self._gone
+        self._gone, self._failing = not connected, not returned
+        return returned
 
     async def describe(self, lane: str, table: str, schema: pa.Schema, *, deadline_seconds: float) -> delivery.Description:
         """What holds on this table. Raises WriteFailedError: config (the table can't be written as it is) or outage."""
@@ -88,6 +102,7 @@ class SinkChannel:
         leaving = _Leaving(batch, stream)
         try:
             response = await self._stub.WriteBatch(leaving.requests(), timeout=deadline_seconds)
+            self._failing = self._gone = False
             if response.HasField("failure"):
                 raise delivery.WriteFailedError(wire.failure_value(response.failure))
             result = wire.result_value(response)
@@ -103,6 +118,10 @@ class SinkChannel:
 
     def _failed(self, error: grpc.aio.AioRpcError, *, sent: bool) -> delivery.WriteFailedError:
         status = error.code()
+        if status is grpc.StatusCode.UNAVAILABLE:
+            self._failing = True
+            # The state may be older than the failure: then it is `has_returned` that sees the connection gone.
+            self._gone = self._gone or self._channel.get_state() is not grpc.ChannelConnectivity.READY
         failure = results.Failure(
             result_class=_CLASSES.get(status, results.ResultClass.UNCLASSIFIED),
             code=status.name,

@@ -71,6 +71,9 @@ class SinkClient:
         self._resolving: asyncio.Task[None] | None = None
         self._is_calm: Callable[[], bool] = lambda: True
         self._hedging: hedging.Hedging | None = None
+        self._returns = 0
+        self._told: Callable[[int], None] = lambda _: None
+        self._has_one_writer = False
         self.hedges: collections.Counter[str] = collections.Counter()
         """Second writes by what became of them (won, lost), and those withheld by why."""
 
@@ -92,6 +95,19 @@ class SinkClient:
         if terms.hedging and hedging.allowed(terms.identity, ordered=terms.ordered):
             limited = terms.identity is delivery.Identity.TOKEN
             self._hedging = hedging.Hedging(terms.hedging, write_seconds=terms.write_seconds if limited else None)
+
+    def follow_endpoints(self, told: Callable[[int], None]) -> None:
+        """`told` is called with how many there are, now and whenever that has changed."""
+        self._told = told
+        told(self.endpoints)
+
+    def returns(self) -> int:
+        """How often so far an endpoint that was gone has been found there again. It takes writes at once."""
+        for address, channel in self._channels.items():
+            if channel.has_returned():
+                self._returns += 1
+                self._endpoints.returned(address)
+        return self._returns
 
     def forgive(self) -> None:
         """The circuit lets a trial through: it may find any of the endpoints."""
@@ -115,7 +131,13 @@ class SinkClient:
         raise AssertionError("there is always an endpoint")
 
     def _checked(self, described: delivery.Description) -> delivery.Description:
-        if described.identity is delivery.Identity.MANIFEST and self.endpoints > 1:
+        self._has_one_writer = described.identity is delivery.Identity.MANIFEST
+        self._check_writers()
+        return described
+
+    def _check_writers(self) -> None:
+        """Also before each write: a name may come to stand for several."""
+        if self._has_one_writer and self.endpoints > 1:
             raise delivery.WriteFailedError(
                 results.Failure(
                     result_class=results.ResultClass.CONFIG,
@@ -124,7 +146,6 @@ class SinkClient:
                     remedy="run one sink process for it, and give its address alone",
                 )
             )
-        return described
 
     async def write(
         self, batch: delivery.SinkBatch, *, deadline_seconds: float, repeating: Callable[[], None] = _nothing
@@ -134,6 +155,7 @@ class SinkClient:
         `repeating` is called before the same write leaves a second time: from then on what landed may be the other's doing.
         """
         await self._resolved()
+        self._check_writers()
         loop = asyncio.get_running_loop()
         stream = await loop.run_in_executor(self._encoder, sink_channel.encode, batch.rows, self._compression)
         ends = self._clock() + deadline_seconds
@@ -142,6 +164,7 @@ class SinkClient:
             left = max(0.001, ends - self._clock())
             return self._call(address, lambda channel: channel.write(batch, stream, deadline_seconds=left), left)
 
+        self.returns()
         address = self._endpoints.pick(self._clock())
         if self._hedging is None or self.endpoints == 1:
             return await send(address)
@@ -239,8 +262,11 @@ class SinkClient:
         found = await resolving.resolve(self._given)
         if found.keys() != set(self._endpoints.addresses):
             _log.info("sink_endpoints", addresses=sorted(found))
+        before = self.endpoints
         self._names |= found
         self._endpoints.update(found)
+        if self.endpoints != before:
+            self._told(self.endpoints)
         for address in self._endpoints.gone(self._clock()):
             self._names.pop(address, None)
             if channel := self._channels.pop(address, None):

@@ -121,6 +121,8 @@ _CREDENTIALS = frozenset({192, 193, 194, 516})
 _TOO_MANY_PARTITIONS = "Too many partitions for single INSERT block"
 
 _CODE = re.compile(r"Code: (\d+)\b")
+# What follows tells values of the row, which may say anything: the first match is the server's own.
+_VIOLATED = re.compile(r"for table (\S+?)(?: \([0-9a-f-]+\))? is violated at row (\d+)\. Expression: ")
 
 _REMEDIES: Mapping[int, str] = {
     16: "add the column, drop it from select, or set tablePolicy: AddColumns",
@@ -139,6 +141,14 @@ def code_of(header: str, text: str) -> int:
         return int(header[:9])
     found = _CODE.search(text)
     return int(found[1][:9]) if found else 0
+
+
+def violating_row(told: results.Failure, table: str) -> int | None:
+    """The index of the first row that a constraint of `table` ("`db`.`table`") refuses; None where the message does not name
+    one, or speaks of another table, such as one that a view writes to."""
+    if told.code != "VIOLATED_CONSTRAINT" or (found := _VIOLATED.search(told.message)) is None:
+        return None
+    return int(found[2]) - 1 if found[1].replace("`", "") == table.replace("`", "") else None
 
 
 def failure(code: int, message: str) -> results.Failure:

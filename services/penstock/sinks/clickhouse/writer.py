@@ -17,7 +17,7 @@ import pyarrow as pa
 from penstock.core import delivery, failpoints, results
 from penstock.sinks import port, tables
 from penstock.sinks.clickhouse import client as http_client
-from penstock.sinks.clickhouse import column_types, credentials, pool, unfit
+from penstock.sinks.clickhouse import codes, column_types, credentials, pool, unfit
 from penstock.sinks.clickhouse import table as clickhouse_table
 
 # Of the time a write may take: the lane's own deadline comes after ours, so that it hears why.
@@ -78,7 +78,7 @@ class ClickHouseWriter:
         )
 
     async def write(self, batch: delivery.SinkBatch) -> delivery.WriteResult:
-        """See `SinkWriter`. An error of the data's is raised: the server names no row, and what was tried can't be undone."""
+        """See `SinkWriter`. An error of the data's is raised where the server names no row: what was tried can't be undone."""
         target = await self._target(batch)
         if rejected := await asyncio.to_thread(unfit.rows, batch.rows, target.types):
             return delivery.WriteResult(rejected=rejected)
@@ -89,6 +89,8 @@ class ClickHouseWriter:
             if error.failure.result_class in (results.ResultClass.CONFIG, results.ResultClass.DATA):
                 # The table may be another one by now.
                 self._tables.pop(batch.table, None)
+            if refused := _refused(error.failure, target, batch):
+                return delivery.WriteResult(rejected=refused)
             raise
         return delivery.WriteResult(written=batch.rows.num_rows)
 
@@ -130,6 +132,15 @@ class ClickHouseWriter:
             connections = pool.Pool("ClickHouse", pool.Limits(size=self._concurrency + 1))
             self._client = http_client.Client(self._server.url, self._server.credentials, connections)
         return self._client
+
+
+def _refused(failure: results.Failure, target: clickhouse_table.Table, batch: delivery.SinkBatch) -> list[results.RejectedRow]:
+    """The one row that the server has named; it lands none of the others, and looks at none after it. A row that comes alone
+    needs no name."""
+    row = codes.violating_row(failure, target.sql)
+    if row is None or not 0 <= row < batch.rows.num_rows or batch.rows.num_rows == 1:
+        return []
+    return [results.RejectedRow(row=row, result_class=results.ResultClass.DATA, code=failure.code, message=failure.message)]
 
 
 def _encoded(rows: pa.Table) -> bytes:

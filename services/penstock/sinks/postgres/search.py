@@ -11,6 +11,7 @@ import functools
 from collections.abc import Awaitable, Callable
 
 import asyncpg
+import numpy as np
 
 from penstock.core import results
 from penstock.sinks import offenders
@@ -40,6 +41,7 @@ async def refused(
         if found:
             return found
         await copy(rows.stream())
+        await connection.execute(statements.INDEX)
         return await _by_halves(connection, rows.rows, plan.insert_some, until)
     except asyncpg.PostgresError as error:
         if not codes.is_data(error):
@@ -69,7 +71,9 @@ async def _by_line(connection: asyncpg.Connection, rows: binary.Tuples, copy: Co
 
 async def _by_halves(connection: asyncpg.Connection, rows: int, insert: str, until: float) -> list[results.RejectedRow]:
     async def insert_some(chosen: offenders.Rows) -> None:
-        await connection.execute(insert, chosen.tolist())
+        first, last = int(chosen[0]), int(chosen[-1])
+        left_out = np.setdiff1d(np.arange(first, last + 1), chosen, assume_unique=True)
+        await connection.execute(insert, first, last, left_out.tolist())
         await connection.execute("SET CONSTRAINTS ALL IMMEDIATE")
 
     return await _halved(connection, rows, insert_some, until)

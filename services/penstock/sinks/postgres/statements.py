@@ -13,6 +13,8 @@ _INTEGERS = {"bigint": "int8", "integer": "int4"}
 STAGING_NAME = "_penstock_staging"
 STAGING = f"pg_temp.{STAGING_NAME}"
 """Of one connection there is one at a time."""
+INDEX = f"CREATE INDEX ON {STAGING} ({encode.ROW})"
+"""For a search among its rows, which takes a part of them a hundred times."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,7 +27,7 @@ class Plan:
     insert: str
     """From the staging table `STAGING`."""
     insert_some: str
-    """The same; takes the indices of the rows as its argument."""
+    """The same of a stretch of rows; takes the first, the last, and those in between that are left out."""
 
     @property
     def layout(self) -> tuple[str, ...]:
@@ -47,7 +49,8 @@ def plan(target: postgres_table.Target, upsert: postgres_table.Upsert | None) ->
         for name, type_ in postgres_table.VERSION_COLUMNS.items():
             columns.append(name)
             ways.append(column_types.Way(form=column_types.Form.NUMBER, staging=type_, target=_INTEGERS[type_]))
-    chosen = f"{encode.ROW} = ANY($1::integer[])"
+    # By a list of the rows, each row that was copied would be compared with each of the list.
+    chosen = f"{encode.ROW} BETWEEN $1::integer AND $2::integer AND {encode.ROW} <> ALL ($3::integer[])"
     return Plan(
         target=target,
         columns=columns,
