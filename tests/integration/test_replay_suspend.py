@@ -9,7 +9,7 @@ from penstock.api import load
 from penstock.core import markers, selection
 from penstock.log import port
 from penstock.machine import directory, renames, replays, secrets, service
-from penstock.replay import book, watch
+from penstock.replay import book, job, watch
 
 _EVENTS = 60
 
@@ -37,12 +37,13 @@ async def test_a_replay_that_fails_again_stops_early_and_the_next_one_goes_on(tm
     async with lane_run.LaneRun(tmp_path, lane_run.pipeline(deadLetters={"flood": {"mode": "Ignore"}})).opened() as run:
         await _all_refused(run)
         async with run.lane():
-            done = await test_replay.replayed(run, events_per_second=10, suspend=watch.SuspendOnFailure(percent=20, minimum=10))
+            suspend = watch.SuspendOnFailure(percent=20, minimum=10)
+            done = await test_replay.replayed(run, pace=job.Pace(events_per_second=10), suspend=suspend)
             assert done.suspended
             assert done.finished
             assert done.published == done.failed_again < _EVENTS / 2
             run.store.always = lambda _: None
-            again = await test_replay.replayed(run, events_per_second=1_000, suspend=watch.SuspendOnFailure())
+            again = await test_replay.replayed(run, pace=job.Pace(events_per_second=1_000), suspend=watch.SuspendOnFailure())
         assert (again.suspended, again.published, again.landed) == ("", _EVENTS, _EVENTS)
         assert len(await run.rows()) == _EVENTS
 
@@ -51,7 +52,7 @@ async def test_a_lane_that_does_not_move_is_no_failure(tmp_path):
     """Catches a job that never ends while its lane is paused."""
     async with lane_run.LaneRun(tmp_path, lane_run.pipeline(deadLetters={"flood": {"mode": "Ignore"}})).opened() as run:
         await _all_refused(run)
-        told = {"events_per_second": 20, "wait_seconds": 0.2, "suspend": watch.SuspendOnFailure()}
+        told = {"pace": job.Pace(events_per_second=20), "wait_seconds": 0.2, "suspend": watch.SuspendOnFailure()}
         done = await test_replay.replayed(run, **told)
         assert (done.suspended, done.published, done.under_way) == ("", _EVENTS, _EVENTS)
 

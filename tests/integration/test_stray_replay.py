@@ -125,7 +125,7 @@ async def test_a_job_that_ends_between_publish_and_marker_is_gone_on_with(tmp_pa
         topic = filled()
         wanted = order(run, topic)
         found = await survey.survey(run.log, wanted)
-        pen = job._Pen(run.log, "", wanted.others)
+        pen = job._Pen(run.log, "", wanted)
         await pen.publish(found.selected[:4])
         again = await survey.survey(run.log, wanted)
         assert (len(again.unmarked), len(again.selected), again.replaying) == (4, 5, 4)
@@ -144,7 +144,7 @@ async def test_two_jobs_at_once_make_each_row_once(tmp_path):
         topic = filled()
         found = await survey.survey(run.log, order(run, topic))
         for _ in range(2):
-            await job._Pen(run.log, "", order(run, topic).others).publish(found.selected)
+            await job._Pen(run.log, "", order(run, topic)).publish(found.selected)
         async with run.lane() as lane:
             await replayed(run, topic)
             await lane_run.drained(lane)
@@ -238,7 +238,7 @@ async def test_a_letter_that_leaves_its_topic_meanwhile_is_named(tmp_path):
         found = await survey.survey(run.log, wanted)
         topic.trim(0, 1)
         with pytest.raises(port.LogError):
-            await job._Pen(run.log, "", wanted.others).publish(found.selected)
+            await job._Pen(run.log, "", wanted).publish(found.selected)
 
 
 async def test_another_pipelines_letters_are_taken_once_each_with_the_items_that_failed(tmp_path):

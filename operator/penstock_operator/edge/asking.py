@@ -26,9 +26,13 @@ STALE_SECONDS: Final = 35.0
 """What a pod said this long ago is not held to be true any more."""
 _TIMEOUT_SECONDS: Final = 3.0
 _AT_ONCE: Final = 32
-_OPTIONS: Final = (("grpc.enable_retries", 0), ("grpc.max_receive_message_length", 1 << 20))
+OPTIONS: Final = (("grpc.enable_retries", 0), ("grpc.max_receive_message_length", 1 << 20))
 
 _log = structlog.get_logger()
+
+
+class HungUpError(Exception):
+    """The pod has gone while it was asked."""
 
 
 @dataclasses.dataclass(slots=True)
@@ -57,7 +61,7 @@ class Asker:
     def reports(self, pipeline: reconcile.PipelineRef, live: Sequence[snapshot.Manifest]) -> tuple[snapshot.PodReport, ...]:
         """What these pods said lately; the others of the pipeline are forgotten."""
         known = self._pods[pipeline]
-        there = {one["metadata"]["uid"]: one for one in live if _address(one)}
+        there = {one["metadata"]["uid"]: one for one in live if address_of(one)}
         for uid in known.keys() - there.keys():
             self._hang_up(known.pop(uid))
         for uid, manifest in there.items():
@@ -75,12 +79,12 @@ class Asker:
         self._told.pop(pipeline, None)
 
     def _called(self, manifest: snapshot.Manifest) -> _Pod:
-        address = _address(manifest)
+        address = address_of(manifest)
         return _Pod(
             name=str(manifest["metadata"]["name"]),
             role=str(manifest["metadata"]["labels"].get(identity.ROLE_LABEL, "")),
             address=address,
-            channel=grpc.aio.insecure_channel(address, options=_OPTIONS),
+            channel=grpc.aio.insecure_channel(address, options=OPTIONS),
         )
 
     def _hang_up(self, one: _Pod) -> None:
@@ -112,10 +116,12 @@ class Asker:
             except grpc.aio.AioRpcError as error:
                 _log.debug("pod_silent", pod=one.name, code=error.code().name)
                 return
+            except HungUpError:
+                return
         one.report, one.heard = report(one.name, one.role, one.address, said), self._monotonic()
 
     async def _call(self, pipeline: reconcile.PipelineRef, one: _Pod, method: str, request: Any) -> Any:
-        """With the token that was right last, else with the others. Raises AioRpcError."""
+        """With the token that was right last, else with the others. Raises AioRpcError, HungUpError."""
         known = self._tokens.all(pipeline)
         for attempt in range(len(known)):
             token = known[(one.key + attempt) % len(known)]
@@ -128,21 +134,29 @@ class Asker:
                 if error.code() is not grpc.StatusCode.UNAUTHENTICATED or attempt == len(known) - 1:
                     raise
                 continue
+            except grpc.aio.UsageError:  # It was closed before.
+                raise HungUpError(one.name) from None
+            except asyncio.CancelledError:
+                # A channel that is closed cancels its calls in the name of whoever waits for them.
+                if (task := asyncio.current_task()) is None or task.cancelling():
+                    raise
+                raise HungUpError(one.name) from None
             one.key = (one.key + attempt) % len(known)
             return said
         raise AssertionError("there is always a token")
 
-    async def tell(self, pipeline: reconcile.PipelineRef, action: actions.Tell) -> None:
+    async def tell(self, pipeline: reconcile.PipelineRef, action: actions.ToPod) -> None:
         """A pod that can't be told now is told at the next look, if it is still there."""
         one = next((pod for pod in self._pods.get(pipeline, {}).values() if pod.name == action.pod), None)
         if one is None:
             return
-        request = control_pb2.SetLifecycleRequest(sink=action.sink, lifecycle=action.lifecycle)
         try:
-            await self._call(pipeline, one, "SetLifecycle", request)
+            await self._call(pipeline, one, *_asked(action))
             await self._ask(pipeline, one)
         except grpc.aio.AioRpcError as error:
-            _log.warning("pod_not_told", pod=action.pod, lifecycle=action.lifecycle, code=error.code().name)
+            _log.warning("pod_not_told", what=actions.described(action), code=error.code().name, message=error.details())
+        except HungUpError:
+            _log.debug("pod_gone", pod=one.name, what=actions.described(action))
 
     async def close(self) -> None:
         """Hang up on all."""
@@ -151,7 +165,19 @@ class Asker:
         await asyncio.gather(*self._closing, return_exceptions=True)
 
 
-def _address(manifest: snapshot.Manifest) -> str:
+def _asked(action: actions.ToPod) -> tuple[str, Any]:
+    """The method of Control, and its request."""
+    match action:
+        case actions.Tell(sink=sink, lifecycle=lifecycle):
+            return "SetLifecycle", control_pb2.SetLifecycleRequest(sink=sink, lifecycle=lifecycle)
+        case actions.Follow(sink=sink, settings=settings, version=version, generation=generation):
+            request = control_pb2.ApplyRequest(sink=sink, settings=settings, settings_version=version, generation=generation)
+            return "Apply", request
+        case actions.OpenCircuit(sink=sink, why=why):
+            return "Apply", control_pb2.ApplyRequest(sink=sink, open_because=why)
+
+
+def address_of(manifest: snapshot.Manifest) -> str:
     """Where a pod that runs is asked; empty while it has no address, and once it has ended."""
     told = manifest.get("status", {})
     ip = str(told.get("podIP", ""))
@@ -171,6 +197,7 @@ def report(pod: str, role: str, address: str, said: control_pb2.StatusResponse) 
         log_id=said.log_id,
         log_bytes=said.log_bytes,
         accepted=said.ingest.accepted,
+        trouble=_trouble(said),
         lanes=tuple(_lane(one) for one in said.lanes),
     )
 
@@ -195,7 +222,16 @@ def _lane(said: control_pb2.LaneStatus) -> snapshot.LaneReport:
         replayed=said.dead_letters.replayed,
         expired=said.dead_letters.expired,
         by_category=dict(said.dead_letters.by_category),
+        trouble=_trouble(said),
+        settings_version=said.settings_version,
     )
+
+
+def _trouble(said: control_pb2.StatusResponse | control_pb2.LaneStatus) -> snapshot.Trouble | None:
+    if not said.HasField("trouble"):
+        return None
+    told = said.trouble
+    return snapshot.Trouble(code=told.code, message=told.message[:1000], remedy=told.remedy[:1000])
 
 
 def _ledger(said: control_pb2.Ledger) -> snapshot.Ledger:
@@ -218,8 +254,15 @@ def _ledger(said: control_pb2.Ledger) -> snapshot.Ledger:
 
 def _urgent(said: snapshot.PodReport) -> tuple[Any, ...]:
     """What may change a condition."""
-    lanes = tuple((one.sink, one.state, one.circuit, bool(one.ledger.unexplained), _drained(one)) for one in said.lanes)
-    return (said.pod, said.lifecycle, said.message, bool(said.log_bytes), bool(said.log_id), lanes)
+    lanes = tuple(
+        (one.sink, one.state, one.circuit, bool(one.ledger.unexplained), _drained(one), _code(one), one.settings_version)
+        for one in said.lanes
+    )
+    return (said.pod, said.lifecycle, said.message, bool(said.log_bytes), bool(said.log_id), _code(said), lanes)
+
+
+def _code(said: snapshot.PodReport | snapshot.LaneReport) -> str:
+    return said.trouble.code if said.trouble else ""
 
 
 def _drained(said: snapshot.LaneReport) -> bool:

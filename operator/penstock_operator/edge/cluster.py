@@ -9,12 +9,14 @@ from typing import Any, Final, Protocol
 from penstock.api.model import pipeline as api_pipeline
 from penstock.core import errors
 from penstock_operator import actions, children, names, reconcile, snapshot
-from penstock_operator.edge import api, recorder, tokens
+from penstock_operator.edge import api, claiming, recorder, tokens
 from penstock_operator.reporting import events
-from penstock_operator.resources import guards, identity
+from penstock_operator.resources import config, guards, identity
 
 MANAGER: Final = "penstock"
 POD: Final = ("v1", "Pod")
+NOT_REPLAYS: Final = f"{identity.ROLE_LABEL}!=replay"
+"""What is made for a replay carries the pipeline's name too, and is looked at elsewhere (`edge.replays`)."""
 _REFUSED: Final = (400, 403, 404, 405, 409, 413, 415, 422)
 _BAD_MANIFEST: Final = "failed to create typed patch object"
 _PAGE: Final = "500"
@@ -26,8 +28,8 @@ class Pods(Protocol):
     def reports(self, pipeline: reconcile.PipelineRef, pods: Sequence[snapshot.Manifest]) -> tuple[snapshot.PodReport, ...]:
         """What they said last, without waiting; pods that are new are asked from now on."""
 
-    async def tell(self, pipeline: reconcile.PipelineRef, action: actions.Tell) -> None:
-        """Give a pod a lifecycle; one that doesn't answer is told again at the next look."""
+    async def tell(self, pipeline: reconcile.PipelineRef, action: actions.ToPod) -> None:
+        """Tell a pod something; one that doesn't answer is told again at the next look."""
 
 
 class Sql(Protocol):
@@ -40,8 +42,17 @@ class Sql(Protocol):
 class Cluster:
     """One for the process. `kinds` are optional kinds that the cluster has."""
 
-    def __init__(self, connection: api.Api, pods: Pods, sql: Sql, known: tokens.Tokens, told: recorder.Recorder) -> None:
+    def __init__(
+        self,
+        connection: api.Api,
+        pods: Pods,
+        sql: Sql,
+        known: tokens.Tokens,
+        told: recorder.Recorder,
+        claimed: claiming.Claims,
+    ) -> None:
         self._api, self._pods, self._sql, self._tokens, self._recorder = connection, pods, sql, known, told
+        self.claims = claimed
         self.kinds: frozenset[str] = frozenset()
 
     async def look_for_kinds(self) -> None:
@@ -56,6 +67,12 @@ class Cluster:
             return
         self.kinds = frozenset({guards.POD_MONITOR} & {one["kind"] for one in found.get("resources", ())})
 
+    async def learn_claims(self, namespaces: Sequence[str]) -> None:
+        """What runs already, before anything new may. Raises AwayError, ApiError."""
+        query = {"labelSelector": f"{identity.ROLE_LABEL}={config.ACCEPTED_ROLE}"}
+        for namespace in namespaces or ("",):
+            self.claims.know(await self.listed("v1", "ConfigMap", namespace, query))
+
     def watched(self) -> list[tuple[str, str]]:
         """Version and kind of all that a snapshot lists beside the pipeline itself."""
         absent = {guards.POD_MONITOR} - self.kinds
@@ -63,7 +80,7 @@ class Cluster:
 
     async def observe(self, pipeline: reconcile.PipelineRef) -> snapshot.Snapshot | None:
         """Raises AwayError, ApiError, PendingError."""
-        selector = f"{identity.PIPELINE_LABEL}={names.label(pipeline.name)}"
+        selector = f"{identity.PIPELINE_LABEL}={names.label(pipeline.name)},{NOT_REPLAYS}"
         kind = (api_pipeline.API_VERSION, "BatchPipeline")
         found, *listed = await asyncio.gather(
             self.listed(*kind, pipeline.namespace, {"fieldSelector": f"metadata.name={pipeline.name}"}),
@@ -78,6 +95,7 @@ class Cluster:
             pods=tuple(listed[-1]),
             reports=self._pods.reports(pipeline, listed[-1]),
             kinds=self.kinds,
+            rivals=self.claims.rivals(found[0], there),
             sql=await self._sql.problems(found[0], there),
         )
 
@@ -96,16 +114,18 @@ class Cluster:
                 return found
 
     async def take(self, pipeline: reconcile.PipelineRef, action: actions.Action) -> None:
-        """Raises RefusedError; AwayError and ApiError where it may be tried again."""
+        """Raises RefusedError; AwayError, ApiError and TakenError where it may be tried again."""
         try:
             match action:
                 case actions.Apply(manifest=manifest, ours=ours):
+                    if config.is_record(manifest):
+                        self.claims.take(manifest)
                     await self._apply(manifest, ours=ours)
                 case actions.Delete():
                     await self._delete(pipeline, action)
                 case actions.CreateToken(manifest=manifest, key=key):
                     await self._create_token(pipeline, manifest, key)
-                case actions.Tell():
+                case actions.Tell() | actions.Follow() | actions.OpenCircuit():
                     await self._pods.tell(pipeline, action)
         except api.ApiError as error:
             if error.status in _REFUSED or _BAD_MANIFEST in error.message:

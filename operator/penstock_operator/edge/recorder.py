@@ -35,19 +35,22 @@ class Recorder:
         self._counts: collections.OrderedDict[str, int] = collections.OrderedDict()
         self._allowance: collections.OrderedDict[str, tuple[float, float]] = collections.OrderedDict()
 
-    async def record(self, pipeline: reconcile.PipelineRef, uid: str, told: Sequence[events.Event]) -> None:
-        """What can't be recorded is logged, and forgotten: an Event is no reason to do anything again."""
+    async def record(
+        self, pipeline: reconcile.PipelineRef, uid: str, told: Sequence[events.Event], kind: str = "BatchPipeline"
+    ) -> None:
+        """What can't be recorded is logged, and forgotten: an Event is no reason to do anything again. `pipeline` and `uid` are
+        those of the object that it is about, of whatever kind."""
         for event in told:
             if not self._may(uid):
                 _log.warning("event_left_out", namespace=pipeline.namespace, pipeline=pipeline.name, reason=event.reason)
                 continue
             try:
-                await self._one(pipeline, uid, event)
+                await self._one(pipeline, uid, event, kind)
             except (api.ApiError, api.AwayError) as error:
                 _log.warning("event_not_recorded", pipeline=pipeline.name, reason=event.reason, error=str(error))
 
-    async def _one(self, pipeline: reconcile.PipelineRef, uid: str, event: events.Event) -> None:
-        made = self._manifest(pipeline, uid, event)
+    async def _one(self, pipeline: reconcile.PipelineRef, uid: str, event: events.Event, kind: str) -> None:
+        made = self._manifest(pipeline, uid, event, kind)
         name = made["metadata"]["name"]
         try:
             await self._api.call("POST", api.place(_VERSION, "Event", pipeline.namespace), body=made)
@@ -77,7 +80,7 @@ class Recorder:
             self._allowance.popitem(last=False)
         return left >= 1
 
-    def _manifest(self, pipeline: reconcile.PipelineRef, uid: str, event: events.Event) -> dict[str, Any]:
+    def _manifest(self, pipeline: reconcile.PipelineRef, uid: str, event: events.Event, kind: str) -> dict[str, Any]:
         digest = hashlib.sha256(f"{uid}/{event.reason}".encode()).hexdigest()[:16]
         return {
             "apiVersion": _VERSION,
@@ -92,7 +95,7 @@ class Recorder:
             "reportingInstance": self._instance[:128],
             "regarding": {
                 "apiVersion": api_pipeline.API_VERSION,
-                "kind": "BatchPipeline",
+                "kind": kind,
                 "namespace": pipeline.namespace,
                 "name": pipeline.name,
                 "uid": uid,

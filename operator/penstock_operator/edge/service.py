@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import datetime
+import functools
 import os
 import random
 import signal
@@ -11,13 +12,29 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Coroutine, Mapping
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import structlog
 
 from penstock.telemetry import exposition, metrics
 from penstock_operator import queue, reconcile, settings, snapshot
-from penstock_operator.edge import api, asking, cluster, lease, recorder, sql, sweep, tokens, watching
+from penstock_operator.edge import (
+    api,
+    asking,
+    claiming,
+    cluster,
+    lease,
+    recorder,
+    replay_asking,
+    replays,
+    sql,
+    sweep,
+    tokens,
+    watching,
+)
+
+if TYPE_CHECKING:
+    from penstock_operator.edge import webhook
 
 WORKERS: Final = 4
 AGAIN_SECONDS: Final = 5.0
@@ -50,13 +67,16 @@ class Service:
         self._asker = asking.Asker(known, self._queue.add, time.monotonic)
         self._sql = sql.Checker(lambda ref: self._queue.add(ref, at_once=True), time.monotonic)
         made = recorder.Recorder(connection, socket.gethostname(), _now, time.monotonic)
-        self._cluster = _Seen(cluster.Cluster(connection, self._asker, self._sql, known, made))
+        claimed = claiming.Claims(lambda ref: self._queue.add(ref, at_once=True))
+        self._cluster = _Seen(cluster.Cluster(connection, self._asker, self._sql, known, made, claimed))
         self._sweeper = sweep.Sweeper(self._cluster.there, told.namespaces, self._queue.add, _now)
-        self._watches = watching.Watches(lambda ref, urgent: self._queue.add(ref, at_once=urgent))
+        self._replays = replays.Replays(connection, self._cluster.there, replay_asking.ReplayAsker(known), told, made, _now)
+        self._watches = watching.Watches(self._heard, self._replays.heard)
         self._canary = sweep.Canary(self._watches, time.monotonic)
         self._stopping, self._blind = asyncio.Event(), threading.Event()
         self._in_a_row: dict[reconcile.PipelineRef, int] = {}
         self._waits = "starting"
+        self._webhook: webhook.Webhook | None = None
         self._ticked = time.monotonic()
         self._exposed = exposition.MetricsServer(told.metrics_address, alive=self._why_dead, ready=lambda: self._waits)
 
@@ -67,6 +87,7 @@ class Service:
     async def run(self) -> None:
         """Until it is stopped. Raises DeafError."""
         await self._exposed.start()
+        await self._start_webhook()
         ticking = asyncio.create_task(self._tick())
         held = self._lease()
         try:
@@ -75,12 +96,22 @@ class Service:
         finally:
             self._waits = "stopping"
             ticking.cancel()
+            if self._webhook:
+                await self._webhook.close()
             await self._sql.close()
             await self._asker.close()
             if held:
                 await held.release()
             self._queue.close()
             await self._exposed.close()
+
+    async def _start_webhook(self) -> None:
+        """Also of an operator that waits for its turn: the cluster asks any of them."""
+        if self._told.webhook_address:
+            from penstock_operator.edge import webhook  # a server's worth of memory that few need
+
+            self._webhook = webhook.Webhook(self._told, self._sql)
+            await self._webhook.start()
 
     def _lease(self) -> lease.Lease | None:
         if not self._told.lease:
@@ -103,11 +134,17 @@ class Service:
             # Ready all the same: a second replica that waits for its turn is as it should be.
             self._waits = ""
             await held.acquire()
+        await self._patiently(functools.partial(self._cluster.there.learn_claims, self._told.namespaces))
+
+    def _heard(self, ref: reconcile.PipelineRef, urgent: bool) -> None:
+        self._queue.add(ref, at_once=urgent)
+        self._replays.heard_pipeline(ref)
 
     async def _has_definitions(self) -> None:
         found = await self._api.call("GET", _DEFINITIONS)
-        if "batchpipelines" not in {one["name"] for one in found.get("resources", ())}:
-            raise api.ApiError(404, "NotFound", "the kind BatchPipeline is not there")
+        missing = {"batchpipelines", "deadletterreplays"} - {one["name"] for one in found.get("resources", ())}
+        if missing:
+            raise api.ApiError(404, "NotFound", f"not there: {', '.join(sorted(missing))}")
 
     async def _patiently(self, step: Callable[[], Coroutine[Any, Any, None]]) -> None:
         told = False
@@ -134,11 +171,11 @@ class Service:
 
     async def _work(self, held: lease.Lease | None) -> None:
         """All at once, until stopped or one of them ends."""
-        kinds = self._cluster.there.watched()
+        kinds = [*self._cluster.there.watched(), *replays.WATCHED]
         watched = asyncio.create_task(watching.watch(self._watches, kinds, self._told.namespaces, self._blind))
         side = [
             asyncio.create_task(one)
-            for one in (self._asker.run(), self._sweeps(), self._listen(), *([held.hold()] if held else []))
+            for one in (self._asker.run(), self._sweeps(), self._listen(), self._replays.run(), *([held.hold()] if held else []))
         ]
         stopping = asyncio.create_task(self._stopping.wait())
         workers = [asyncio.create_task(self._worker()) for _ in range(WORKERS)]
@@ -190,7 +227,7 @@ class Service:
                 asyncio.get_running_loop().call_later(wait, self._queue.add, ref)
         except sql.PendingError:
             failed, outcome = False, "compiling"
-        except (api.ApiError, api.AwayError) as error:
+        except (api.ApiError, api.AwayError, claiming.TakenError) as error:
             _log.warning("look_failed", namespace=ref.namespace, pipeline=ref.name, error=str(error))
         except Exception:
             _log.exception("look_failed_unexpectedly", namespace=ref.namespace, pipeline=ref.name)
@@ -206,6 +243,7 @@ class Service:
             self._asker.forget(ref)
             self._watches.forget(ref)
             self._sweeper.seen.pop(ref, None)
+            self._cluster.there.claims.forget(ref)
             self._in_a_row.pop(ref, None)
         elif quiet:
             self._sweeper.seen[ref] = sweep.of(live)

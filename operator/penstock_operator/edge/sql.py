@@ -21,6 +21,7 @@ MEMORY_BYTES: Final = 4 << 30
 """Of address space: the engine reserves far more than it uses."""
 _WALL_SECONDS: Final = 300.0
 _AT_ONCE: Final = 2
+_MOST_WAITING: Final = 32
 _MOST_REMEMBERED: Final = 2048
 _UNTOLD_SECONDS: Final = 300.0
 """How long a compiler that could not say what it found is believed to have found something."""
@@ -71,6 +72,25 @@ class Checker:
             self._running[key] = asyncio.create_task(self._compile(key, asked))
         self._running[key].add_done_callback(lambda _: self._done(ref))
         raise PendingError(f"the expressions of {ref.namespace}/{ref.name} are being compiled")
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether so much waits for the compiler that nobody should wait for an answer."""
+        return len(self._running) >= _MOST_WAITING
+
+    async def compiled(self, pipeline: snapshot.Manifest) -> tuple[errors.Problem, ...]:
+        """What is certainly wrong with the expressions; waits for the compiler."""
+        asked = _asked(pipeline)
+        if not _has_sql(asked["spec"]):
+            return ()
+        key = hashlib.sha256(revision.as_text(asked["spec"]).encode()).hexdigest()
+        if key not in self._known:
+            if key not in self._running:
+                self._running[key] = asyncio.create_task(self._compile(key, asked))
+            # Whoever asks next, or the look that follows, has the use of it when this one's patience is over.
+            await asyncio.shield(self._running[key])
+        found, until = self._known.get(key, ((), 0.0))
+        return found if until == math.inf else ()
 
     async def _compile(self, key: str, asked: dict[str, Any]) -> None:
         try:

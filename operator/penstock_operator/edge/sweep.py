@@ -57,7 +57,7 @@ class Sweeper:
     async def sweep(self) -> set[reconcile.PipelineRef]:
         """All pipelines there are. Raises AwayError and ApiError."""
         pipelines = await self._all(api_pipeline.API_VERSION, "BatchPipeline")
-        labelled = {"labelSelector": "penstock.dev/pipeline"}
+        labelled = {"labelSelector": f"penstock.dev/pipeline,{cluster.NOT_REPLAYS}"}
         grouped: dict[tuple[str, str], list[snapshot.Manifest]] = {}
         for kind in self._cluster.watched():  # one after the other: all at once would be all of a large cluster in memory
             for key, some in cluster.by_pipeline(await self._all(*kind, labelled)).items():
@@ -69,8 +69,8 @@ class Sweeper:
             found[ref] = of(snapshot.Snapshot(pipeline=one, children=tuple(belonging)))
             if found[ref] != self.seen.get(ref) or self._needs_a_sign_of_life(one):
                 self._due(ref)
-        for gone in self.seen.keys() - found.keys():
-            del self.seen[gone]
+        for gone in (self.seen.keys() | self._cluster.claims.known) - found.keys():
+            self.seen.pop(gone, None)
             self._due(gone)
         return set(found)
 

@@ -17,6 +17,7 @@ import kopf
 
 from penstock_operator import names, permissions, reconcile
 from penstock_operator.edge import api
+from penstock_operator.replaying import situation
 from penstock_operator.resources import identity
 
 INACTIVITY_SECONDS: Final = 70.0
@@ -36,12 +37,15 @@ class Backoffs:
 
 class Watches:
     """`heard(pipeline, urgent)` is called for each event, in the loop this is made in; urgent is one that changes what is asked
-    for."""
+    for. `heard_replay` is the same for replays, with their pipeline."""
 
-    def __init__(self, heard: Callable[[reconcile.PipelineRef, bool], None]) -> None:
-        self._heard = heard
+    def __init__(
+        self, heard: Callable[[reconcile.PipelineRef, bool], None], heard_replay: Callable[[reconcile.PipelineRef, bool], None]
+    ) -> None:
+        self._heard, self._heard_replay = heard, heard_replay
         self._loop = asyncio.get_running_loop()
         self._pipelines: dict[reconcile.PipelineRef, tuple[Any, ...]] = {}
+        self._replays: dict[str, tuple[Any, ...]] = {}
         self._by_label: dict[tuple[str, str], reconcile.PipelineRef] = {}
         self.versions: dict[reconcile.PipelineRef, str] = {}
         """The last version of each pipeline that a watch has told of."""
@@ -52,6 +56,7 @@ class Watches:
         login = kopf.login_with_kubeconfig if api.kubeconfig_of() else kopf.login_with_service_account
         kopf.on.login(registry=made, id="login")(login)
         kopf.on.event("penstock.dev", "v1alpha1", "batchpipelines", registry=made, id="pipeline")(self._of_pipeline)
+        kopf.on.event("penstock.dev", "v1alpha1", "deadletterreplays", registry=made, id="replay")(self._of_replay)
         for api_version, kind in kinds:
             group, _, version = api_version.rpartition("/")
             listen = kopf.on.event(group, version, permissions.PLURALS[kind], registry=made, id=f"child-{kind}")
@@ -60,6 +65,11 @@ class Watches:
 
     async def _of_pipeline(self, event: Any, **_: Any) -> None:
         self._loop.call_soon_threadsafe(self._told_of_pipeline, event["type"], event["object"]["metadata"])
+
+    async def _of_replay(self, event: Any, **_: Any) -> None:
+        told = event["object"]
+        pipeline = str((told.get("spec", {}).get("pipelineRef") or {}).get("name", ""))
+        self._loop.call_soon_threadsafe(self._told_of_replay, event["type"], told["metadata"], pipeline)
 
     async def _of_child(self, event: Any, **_: Any) -> None:
         self._loop.call_soon_threadsafe(self._told_of_child, event["object"]["metadata"])
@@ -79,10 +89,22 @@ class Watches:
             self._pipelines[ref] = seen
             self._heard(ref, True)
 
+    def _told_of_replay(self, kind: str | None, metadata: Any, pipeline: str) -> None:
+        uid, seen = metadata["uid"], (metadata.get("generation"), metadata.get("deletionTimestamp"))
+        if kind == "DELETED":
+            self._replays.pop(uid, None)
+        elif self._replays.get(uid) == seen:
+            return
+        else:
+            self._replays[uid] = seen
+        self._heard_replay(reconcile.PipelineRef(namespace=metadata["namespace"], name=pipeline), True)
+
     def _told_of_child(self, metadata: Any) -> None:
         label = metadata.get("labels", {}).get(identity.PIPELINE_LABEL, "")
         ref = self._by_label.get((metadata.get("namespace", ""), label))
-        if ref is not None:
+        if ref is not None and metadata.get("labels", {}).get(identity.ROLE_LABEL) == situation.ROLE:
+            self._heard_replay(ref, False)
+        elif ref is not None:
             self._heard(ref, False)
 
     def know(self, ref: reconcile.PipelineRef) -> None:

@@ -97,9 +97,9 @@ async def _list(where: dlq_place.Opened, filters: selection.Filters, limit: int)
     states: collections.Counter[str] = collections.Counter()
     newest: list[tuple[int, str, book.Found]] = []
     opened = await book.Book.open(where.log, others=where.others)
-    async for found in opened.letters():
+    async for found, is_meant in book.meant(opened.letters(), filters):
         letter = found.letter
-        if not filters.admit(letter):
+        if not is_meant:
             continue
         counts[letter.category.value] += 1
         states[found.state.value] += 1

@@ -42,8 +42,8 @@ def analyse(filters: selection.Filters, limit: int, place: dlq_place.Place, outp
 async def _analyse(where: dlq_place.Opened, filters: selection.Filters, limit: int) -> causes_text.Analysis:
     grouped = causes.Causes()
     opened = await book.Book.open(where.log, others=where.others)
-    async for found in opened.letters():
-        if found.state in selection.WAITING and filters.admit(found.letter):
+    async for found, is_meant in book.meant(opened.letters(), filters):
+        if found.state in selection.WAITING and is_meant:
             grouped.add(found)
     ranked = grouped.ranked()
     for cause in ranked[:limit]:

@@ -59,8 +59,8 @@ async def written(
     """How many letters were written to `file`, one to a line."""
     count = 0
     opened = await book.Book.open(where.log, others=where.others)
-    async for found in opened.letters():
-        if filters.admit(found.letter):
+    async for found, is_meant in book.meant(opened.letters(), filters):
+        if is_meant:
             whole = await book.with_original(where.log, found, where.others)
             file.write(line(whole.letter, whole.state) + "\n")
             count += 1

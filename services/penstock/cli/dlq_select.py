@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 import click
 
-from penstock.core import deadletters, selection
+from penstock.core import deadletters, letter_condition, selection
 
 _CATEGORIES = [category.value for category in deadletters.Category]
 
@@ -42,9 +42,23 @@ _OPTIONS = (
     click.option("--sink", multiple=True, help="Only letters of these sinks."),
     click.option("--expression", multiple=True, help="Only failures of these expressions, as `ls` names them."),
     click.option("--fingerprint", multiple=True, help="Only these causes, as `analyse` names them; a beginning will do."),
+    click.option("--where", help="Only letters of which this SQL is true, such as \"error_message LIKE '%Nullable%'\"."),
     click.option("--since", type=Time(), help="Only failures since: 90s, 15m, 2h, 3d ago, or an ISO 8601 time."),
     click.option("--until", type=Time(), help="Only failures before that time."),
 )
+
+
+def _condition(where: str | None) -> letter_condition.Condition | None:
+    """Checked at once: a command that asks a running pipeline would hear of it late."""
+    if where is None:
+        return None
+    made = letter_condition.Condition(where)
+    try:
+        made.check()
+    except letter_condition.ConditionError as error:
+        [problem] = error.problems
+        raise click.BadParameter(f"{problem.message}; {problem.remedy}".rstrip("; "), param_hint="--where") from error
+    return made
 
 
 def options(command: Callable[..., _Result]) -> Callable[..., _Result]:
@@ -57,6 +71,7 @@ def options(command: Callable[..., _Result]) -> Callable[..., _Result]:
         sink: tuple[str, ...],
         expression: tuple[str, ...],
         fingerprint: tuple[str, ...],
+        where: str | None,
         since: int | None,
         until: int | None,
         **others: Any,
@@ -68,6 +83,7 @@ def options(command: Callable[..., _Result]) -> Callable[..., _Result]:
             fingerprints=frozenset(wanted.lower() for wanted in fingerprint),
             since_microseconds=since or 0,
             until_microseconds=until,
+            where=_condition(where),
         )
         return command(filters=filters, **others)
 

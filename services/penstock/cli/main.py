@@ -30,6 +30,7 @@ COMMANDS: Mapping[str, lazy.Lazy] = types.MappingProxyType(
         "resume": lazy.Lazy("penstock.cli.lifecycle:resume", "Let lanes go on that were paused, by hand or by a flood."),
         "skip": lazy.Lazy("penstock.cli.skip:skip", "Let a halted lane go on after blocks that can't be read.", "run"),
         "lane": lazy.Lazy("penstock.cli.lane:lane", "Give up what the lane of a removed sink has not read.", "run"),
+        "purge": lazy.Lazy("penstock.cli.purge:purge", "Delete a pipeline's topics in Kafka, with all they hold.", "run"),
         "crd": lazy.Lazy("penstock.cli.crd:crd", "Print the custom resource definitions, for kubectl."),
         "where": lazy.Lazy("penstock.cli.where:where", "Say what became of an event.", "run"),
         "replay": lazy.Lazy("penstock.cli.replay:replay", "Do what a DeadLetterReplay in a file says, once."),
@@ -69,10 +70,15 @@ def cli() -> None:
 
 def main() -> NoReturn:
     """Run the command line and leave the process with a documented exit code."""
+    leave_with(cli, "penstock")
+
+
+def leave_with(group: click.Group, name: str) -> NoReturn:
+    """Run a group of commands; `name` is what the user has typed."""
     # What gRPC's core writes to standard error by itself is no log line of ours; its errors come as exceptions too.
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     try:
-        code = cli.main(prog_name="penstock", standalone_mode=False)
+        code = group.main(prog_name=name, standalone_mode=False)
         sys.stdout.flush()
     except (click.Abort, KeyboardInterrupt):
         click.echo("interrupted", err=True)

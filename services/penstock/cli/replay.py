@@ -14,10 +14,11 @@ import msgspec
 from penstock.api import load
 from penstock.api.model import pipeline as api_pipeline
 from penstock.api.model import replay as api_replay
-from penstock.cli import dlq_export, dlq_job, dlq_place, dlq_replay, exits
+from penstock.cli import dlq_export, dlq_job, dlq_place, dlq_replay, exits, peering, replay_pod, serving
 from penstock.cli.showing import dlq_text, replay_text
-from penstock.core import selection
-from penstock.machine import directory, opening, replays
+from penstock.core import letter_condition, selection
+from penstock.machine import directory, opening, replay_runs, replays
+from penstock.machine.peers import gate
 from penstock.replay import job
 from penstock.v1 import control_pb2
 
@@ -26,6 +27,7 @@ Examples:
   penstock replay -f replay.yaml
   penstock replay -f replay.yaml -f pipeline.yaml --secrets /var/run/penstock/secrets
   penstock replay -f replay.yaml -f pipeline.yaml -o json
+  penstock replay -f replay.yaml -f pipeline.yaml --report done.json --control 0.0.0.0:9465 --token-file /etc/penstock/token
 
 \b
 The pipeline is the one that spec.pipelineRef names: in one of the files, else in the data directory. With its log in Kafka
@@ -33,10 +35,14 @@ nothing else need run; the letters are published, and lanes take them when they 
 and nothing goes twice. Letters that were made after the object (metadata.creationTimestamp, else now) are left alone.
 
 \b
+With --report it is what the pod of a Job is: it waits for brokers and lanes as long as it takes, does nothing where the same
+replay was finished before, ends with 0 also where some failed again, and writes how it ended to that file, as JSON.
+
+\b
 Exit codes:
   0 done, or nothing matches, or spec.suspend is set
   1 some failed again, so many that the replay was suspended, or a file is invalid
-  3 the log does not answer
+  3 the log does not answer, or with --report a signal came before the end
 """
 
 
@@ -68,19 +74,36 @@ Exit codes:
 @click.option(
     "-o", "--output", type=click.Choice(["text", "json"]), default="text", show_default=True, help="json: one object per step."
 )
+@click.option(
+    "--report", type=click.Path(dir_okay=False, path_type=pathlib.Path), help="Be a Job's pod; leave the last word here."
+)
+@click.option("--control", type=serving.Address(), help="With --report: where it is asked how far it is.")
+@peering.peer_options
 def replay(
-    files: tuple[pathlib.Path, ...], data: pathlib.Path | None, secrets: pathlib.Path, export: IO[str], output: str
+    files: tuple[pathlib.Path, ...],
+    data: pathlib.Path | None,
+    secrets: pathlib.Path,
+    export: IO[str],
+    output: str,
+    report: pathlib.Path | None,
+    control: str | None,
+    peers: gate.Peers,
 ) -> None:
     """Do what the DeadLetterReplay in FILE says."""
     loaded = [one for file in files for one in load.read(file.read_bytes(), file=str(file))]
     told, created = _only_replay(loaded)
     spec = told.spec
-    if spec.select.where is not None:
-        raise exits.Invalid("spec.select.where: not in this release yet", "use categories, sinks, fingerprints and times")
+    if spec.select.where is not None and report is None:
+        _check(letter_condition.Condition(spec.select.where))
     if spec.suspend:
         click.echo("spec.suspend is true: nothing is done until it is false", err=True)
         return
-    place, filters = _place(told, loaded, data, secrets), filters_of(spec.select, created)
+    if report is not None:
+        replay_pod.served(
+            told, created, _described(told, loaded), secrets_path=secrets, control=control, peers=peers, report=report
+        )
+        return
+    place, filters = _place(told, loaded, data, secrets), replay_runs.filters_of(spec.select, created)
     if spec.action == "DryRun":
         _dry_run(spec, place, filters, output)
     elif spec.action == "Replay":
@@ -94,20 +117,11 @@ def replay(
         click.echo(f"{dlq_place.with_log(place, filters, written):,} exported", err=True)
 
 
-def filters_of(select: api_replay.Select, created: datetime.datetime) -> selection.Filters:
-    """`created`: before which letters are meant where `select` names no end, so that a replay always has one."""
-    since, until = select.failed_after_time, select.failed_before_time or created
-    return selection.Filters(
-        categories=frozenset(select.categories),
-        sinks=frozenset(select.sinks),
-        fingerprints=frozenset(select.fingerprints),
-        since_microseconds=_microseconds(since) if since else 0,
-        until_microseconds=_microseconds(until),
-    )
-
-
-def _microseconds(time: datetime.datetime) -> int:
-    return (time - datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC)) // datetime.timedelta(microseconds=1)
+def _check(condition: letter_condition.Condition) -> None:
+    try:
+        condition.check()
+    except letter_condition.ConditionError as error:
+        raise exits.Invalid(str(error)) from error
 
 
 def _only_replay(loaded: Sequence[load.Loaded]) -> tuple[api_replay.DeadLetterReplay, datetime.datetime]:
@@ -119,6 +133,16 @@ def _only_replay(loaded: Sequence[load.Loaded]) -> tuple[api_replay.DeadLetterRe
     noted = (read.document.data.get("metadata") or {}).get("creationTimestamp")
     created = datetime.datetime.fromisoformat(str(noted)) if noted else datetime.datetime.now(datetime.UTC)
     return told, created if created.tzinfo else created.replace(tzinfo=datetime.UTC)
+
+
+def _described(told: api_replay.DeadLetterReplay, loaded: Sequence[load.Loaded]) -> api_pipeline.BatchPipeline:
+    """The pipeline that it refers to, which must be in one of the files."""
+    wanted = (told.metadata.namespace, told.spec.pipeline_ref.name)
+    for one in loaded:
+        pipeline = one.object
+        if isinstance(pipeline, api_pipeline.BatchPipeline) and (pipeline.metadata.namespace, pipeline.metadata.name) == wanted:
+            return pipeline
+    raise exits.Invalid(f'spec.pipelineRef.name: "{"/".join(wanted)}" is in none of the files', "give it with another -f")
 
 
 def _place(

@@ -57,7 +57,12 @@ def top(
     if file is not None and not at:
         ask = functools.partial(_from_brokers, file, secrets_path)
     else:
-        ask = functools.partial(_status, control.places(data, at))
+        ask = functools.partial(together_status, control.places(data, at))
+    show(ask, once=once, every=every, output=output)
+
+
+def show(ask: _Ask, *, once: bool, every: float, output: str) -> None:
+    """One picture or a live one; ends with an exit code, or raises what `ask` raises."""
     if output == "json":
         status = ask()
         click.echo(json_format.MessageToJson(status, always_print_fields_with_no_presence=True))
@@ -101,7 +106,7 @@ def _from_brokers(file: pathlib.Path, secrets_path: pathlib.Path) -> control_pb2
     return offline.run(look())
 
 
-def _status(where: Sequence[control.Place]) -> control_pb2.StatusResponse:
+def together_status(where: Sequence[control.Place]) -> control_pb2.StatusResponse:
     """Of all of them together. Raises Unreachable when one does not answer: sums without it would be wrong."""
     return together.added([_status_of(one) for one in where])
 

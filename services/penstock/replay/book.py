@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 
 import msgspec
 
@@ -61,9 +61,13 @@ class Book:
         max_replays: int = selection.MAX_REPLAYS,
         renamed: Mapping[str, str] | None = None,
         others: strays.Strays | None = None,
+        run: str = "",
     ) -> Book:
-        """Read every marker. Letters of a lane in `renamed` are those of the lane it leads to. Raises LogError."""
-        marks = selection.Marks()
+        """Read every marker. Letters of a lane in `renamed` are those of the lane it leads to; of `run` all markers are kept.
+
+        Raises LogError.
+        """
+        marks = selection.Marks(run)
         unreadable: list[str] = []
         for topic, partition in itertools.product((port.DEAD_LETTERS, port.OUTCOMES), range(log.partitions)):
             async for record in _headers(log, topic, partition):
@@ -125,6 +129,23 @@ class Book:
         if key not in self._progress:
             self._progress[key] = await progress(self._log, lane, partition)
         return self._progress[key]
+
+
+async def meant(letters: AsyncIterator[Found], filters: selection.Filters) -> AsyncIterator[tuple[Found, bool]]:
+    """Each of the letters, and whether it is meant; asked of many at a time. Raises what either does, ConditionError too."""
+    waiting: list[Found] = []
+    async for found in letters:
+        waiting.append(found)
+        if len(waiting) == _PAGE_RECORDS:
+            for pair in _judged(waiting, filters):
+                yield pair
+            waiting.clear()
+    for pair in _judged(waiting, filters):
+        yield pair
+
+
+def _judged(letters: Sequence[Found], filters: selection.Filters) -> Iterator[tuple[Found, bool]]:
+    return zip(letters, filters.admit([found.letter for found in letters]), strict=True)
 
 
 async def progress(log: port.EventLog, lane: str, partition: int) -> selection.Progress:

@@ -120,7 +120,7 @@ class LetterCounts:
 
     def _may_come_again(self, offset: int, letter: deadletters.DeadLetter, ends: Mapping[str, int]) -> tally.Unsettled:
         replay = letter.attempt > 1
-        mine = letter.log_id == self._log.log_id
+        mine = self._log.known_as.holds(letter.log_id, letter.partition, letter.offset)
         below = ends.get(letter.lane, 0) if replay else letter.offset + 1 if mine else 0
         return tally.Unsettled(offset=offset, lane=letter.lane, category=letter.category.value, below=below, replay=replay)
 

@@ -16,20 +16,29 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Seque
 
 from penstock.core import deadletters, dialects, failpoints, markers, selection
 from penstock.log import port
-from penstock.replay import book, strays, survey, watch
+from penstock.replay import book, survey, watch
 
 EVENTS_PER_SECOND = 500
 _MOST_AT_ONCE = 250
 _LOOK_SECONDS = 0.1
+_LONGEST_LOOK_SECONDS = 2.0
+_TELL_SECONDS = 1.0
 
 
 class BusyError(Exception):
     """A lane of this selection is being replayed already."""
 
 
+@dataclasses.dataclass(slots=True, kw_only=True)
+class Pace:
+    """How fast letters go, at least one in a second. May be changed while they do; it counts from the next stretch."""
+
+    events_per_second: int = EVENTS_PER_SECOND
+
+
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Progress:
-    """How far a job is. `landed` and `failed_again` are known at its end, of the letters it has published."""
+    """How far a job is. `landed` and `failed_again`, of the letters it has published, are exact at its end."""
 
     survey: survey.Survey
     published: int = 0
@@ -61,7 +70,7 @@ class Jobs:
         self,
         order: survey.Order,
         *,
-        events_per_second: int = EVENTS_PER_SECOND,
+        pace: Pace | None = None,
         reason: str = "",
         wait_seconds: float = 30.0,
         suspend: watch.SuspendOnFailure | None = None,
@@ -71,36 +80,39 @@ class Jobs:
         With `suspend` it is published no faster than the lanes finish it, so that a job can stop in time; what was not
         published waits for the next.
         """
+        pace = pace or Pace()
         with self._turn(order):
-            pen, watching, suspended = _Pen(self._log, reason, order.others), watch.Watch(self._log), ""
+            pen, watching, suspended = _Pen(self._log, reason, order), watch.Watch(self._log), ""
             await watching.begin()
             found = await survey.survey(self._log, order)
             await pen.mark(found.unmarked)
             yield Progress(survey=found)
             published: list[survey.Published] = []
-            for stretch in _stretches(found.selected, min(_MOST_AT_ONCE, events_per_second)):
-                if suspend and (suspended := await self._hold(watching, suspend, events_per_second, wait_seconds)):
+            while len(published) < len(found.selected):
+                if suspend and (suspended := await self._hold(watching, suspend, pace, wait_seconds)):
                     break
-                began = time.monotonic()
+                began, rate = time.monotonic(), pace.events_per_second
+                stretch = found.selected[len(published) : len(published) + min(_MOST_AT_ONCE, rate)]
                 fresh = await pen.publish(stretch)
                 self._failpoint("replay.published")
                 await pen.mark(fresh)
                 self._failpoint("replay.marked")
                 published += fresh
                 watching.add(fresh)
-                yield Progress(survey=found, published=len(published))
-                await self._sleep(max(0.0, len(stretch) / events_per_second - (time.monotonic() - began)))
-            await self._finished(published, wait_seconds)
+                yield _going(found, published, watching)
+                await self._sleep(max(0.0, len(stretch) / rate - (time.monotonic() - began)))
+            async for _ in self._finishing(watching, wait_seconds):
+                yield _going(found, published, watching)
             yield dataclasses.replace(await self._outcome(order, found, published), suspended=suspended)
 
     async def discard(self, order: survey.Order, *, reason: str) -> int:
         """Give up everything that waits and is meant; how many letters. Raises BusyError, LogError."""
         with self._turn(order):
-            pen = _Pen(self._log, reason, order.others)
+            pen = _Pen(self._log, reason, order)
             await pen.mark((await survey.survey(self._log, order)).unmarked)
             opened = await book.Book.open(self._log, renamed=order.renamed, others=order.others)
-            waiting = [one async for one in opened.letters() if one.state in selection.WAITING]
-            return await pen.discard([one for one in waiting if order.filters.admit(one.letter)])
+            chosen = [one async for one, is_meant in book.meant(opened.letters(), order.filters) if is_meant]
+            return await pen.discard([one for one in chosen if one.state in selection.WAITING])
 
     @contextlib.contextmanager
     def _turn(self, order: survey.Order) -> Iterator[None]:
@@ -113,38 +125,34 @@ class Jobs:
         finally:
             self._busy -= wanted
 
-    async def _finished(self, published: Sequence[survey.Published], wait_seconds: float) -> None:
-        """Return when the lanes have finished what was published, or the time is up."""
-        last = {(one.letter.lane, one.partition): one.offset for one in published}
-        waited = 0.0
-        while last and waited < wait_seconds:
-            last = {
-                (lane, partition): offset
-                for (lane, partition), offset in last.items()
-                if offset >= await self._position(lane, partition)
-            }
-            if last:
-                await self._sleep(_LOOK_SECONDS)
-                waited += _LOOK_SECONDS
+    async def _finishing(self, watching: watch.Watch, wait_seconds: float) -> AsyncGenerator[None, None]:
+        """Until the lanes have finished what was published, or the time is up; now and then meanwhile."""
+        waited, told, wait, unfinished = 0.0, 0.0, _LOOK_SECONDS, watching.unfinished
+        while True:
+            await watching.look()
+            if not watching.unfinished or waited >= wait_seconds:
+                return
+            if waited >= told:
+                told = waited + _TELL_SECONDS
+                yield
+            wait = _next_wait(wait, moved=watching.unfinished != unfinished)
+            unfinished = watching.unfinished
+            await self._sleep(wait)
+            waited += wait
 
-    async def _position(self, lane: str, partition: int) -> int:
-        commit = (await self._log.committed(port.replay_topic(book.sink_of(lane)), lane)).get(partition)
-        return commit.offset if commit else 0
-
-    async def _hold(
-        self, watching: watch.Watch, suspend: watch.SuspendOnFailure, most_unfinished: int, wait_seconds: float
-    ) -> str:
+    async def _hold(self, watching: watch.Watch, suspend: watch.SuspendOnFailure, pace: Pace, wait_seconds: float) -> str:
         """Wait while more is unfinished than a second's worth, unless nothing moves at all; why the job should stop, or empty."""
-        waited, unfinished = 0.0, watching.unfinished
+        waited, wait, unfinished = 0.0, _LOOK_SECONDS, watching.unfinished
         while True:
             await watching.look()
             if reason := suspend.reason(watching.finished, watching.failed):
                 return reason
-            if watching.unfinished <= most_unfinished or waited >= wait_seconds:
+            if watching.unfinished <= pace.events_per_second or waited >= wait_seconds:
                 return ""
-            waited = waited + _LOOK_SECONDS if watching.unfinished == unfinished else 0.0
-            unfinished = watching.unfinished
-            await self._sleep(_LOOK_SECONDS)
+            moved, unfinished = watching.unfinished != unfinished, watching.unfinished
+            wait = _next_wait(wait, moved=moved)
+            waited = 0.0 if moved else waited + wait
+            await self._sleep(wait)
 
     async def _outcome(self, order: survey.Order, found: survey.Survey, published: Sequence[survey.Published]) -> Progress:
         """What has become of each letter that was published."""
@@ -170,17 +178,28 @@ class Jobs:
         return Progress(survey=found, published=len(published), landed=landed, failed_again=len(again), finished=True)
 
 
+def _next_wait(wait: float, *, moved: bool) -> float:
+    """Ever longer while nothing moves: a store may be away for days, and each look asks the brokers."""
+    return _LOOK_SECONDS if moved else min(_LONGEST_LOOK_SECONDS, wait * 1.3)
+
+
+def _going(found: survey.Survey, published: Sequence[survey.Published], watching: watch.Watch) -> Progress:
+    """As far as was seen."""
+    failed = min(watching.failed, watching.finished)
+    return Progress(survey=found, published=len(published), landed=watching.finished - failed, failed_again=failed)
+
+
 class _Pen:
     """Appends on behalf of one job, in gapless sequences of its own."""
 
-    def __init__(self, log: port.EventLog, reason: str, others: strays.Strays | None = None) -> None:
-        self._log, self._reason, self._others = log, reason, others
+    def __init__(self, log: port.EventLog, reason: str, order: survey.Order) -> None:
+        self._log, self._reason, self._order = log, reason, order
         self._producer = f"replay-{secrets.token_hex(8)}"
         self._sequences: collections.Counter[tuple[str, int]] = collections.Counter()
 
     async def publish(self, stretch: Sequence[book.Found]) -> list[survey.Published]:
         """Whole letters into the replay logs of their lanes, in their order; durable on return."""
-        opened = [await book.with_original(self._log, found, self._others) for found in stretch]
+        opened = [await book.with_original(self._log, found, self._order.others) for found in stretch]
         records = [
             (port.replay_topic(book.sink_of(one.letter.lane)), one.partition, dialects.encode(one.letter)) for one in opened
         ]
@@ -193,10 +212,19 @@ class _Pen:
     async def mark(self, published: Sequence[survey.Published]) -> None:
         """Say of letters that they stand in a replay log; durable on return."""
         now = time.time_ns() // 1000
-        made = [survey.marker_of(one, at_microseconds=now, reason=self._reason) for one in published]
+        made = [
+            survey.marker_of(one, at_microseconds=now, reason=self._reason, run=run)
+            for one, run in zip(published, self._runs_of(published), strict=True)
+        ]
         await self._append(
             [(_beside(one.letter), one.partition, markers.encode(marker)) for one, marker in zip(published, made, strict=True)]
         )
+
+    def _runs_of(self, published: Sequence[survey.Published]) -> list[str]:
+        """What another job left unmarked may be none of this run's."""
+        if not self._order.run:
+            return [""] * len(published)
+        return [self._order.run if mine else "" for mine in self._order.filters.admit([one.letter for one in published])]
 
     async def discard(self, chosen: Sequence[book.Found]) -> int:
         """Say of letters that they were given up; how many."""
@@ -215,6 +243,7 @@ class _Pen:
             reason=self._reason,
             category=letter.category.value,
             letter_offset=found.offset,
+            run=self._order.run,
         )
 
     async def _append(self, records: Sequence[tuple[str, int, tuple[bytes, dict[str, bytes]]]]) -> list[int]:

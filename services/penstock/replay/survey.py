@@ -23,6 +23,8 @@ class Order:
     renamed: Mapping[str, str] = dataclasses.field(default_factory=dict)
     others: strays.Strays | None = None
     """The letters that are meant are those that stand there."""
+    run: str = ""
+    """The run (`core.runs`) that this is part of. What it has put back once it leaves alone, whatever became of that."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,20 +58,20 @@ class Survey:
 
 async def survey(log: port.EventLog, order: Order) -> Survey:
     """Read the dead-letter topic once. Raises LogError."""
-    opened = await book.Book.open(log, max_replays=order.max_replays, renamed=order.renamed, others=order.others)
+    opened = await book.Book.open(log, max_replays=order.max_replays, renamed=order.renamed, others=order.others, run=order.run)
     unmarked = await _unmarked(log, opened, order.lanes)
     for one in unmarked:
         opened.marks.add(marker_of(one, at_microseconds=0, reason=""), one.partition)
     selected: list[book.Found] = []
     counts = dict.fromkeys(("replaying", "quarantined", "unsettled", "homeless"), 0)
-    async for found in opened.letters():
-        if not order.filters.admit(found.letter):
+    async for found, is_meant in book.meant(opened.letters(), order.filters):
+        if not is_meant or found.letter.id in opened.marks.of_run:
             continue
         if why := await _held(log, opened, order, found):
             counts[why] += 1
         elif found.state is selection.State.OUTSTANDING:
             selected.append(found)
-    selected.sort(key=lambda found: selection.in_address_order(found.letter))
+    selected.sort(key=lambda found: selection.in_address_order(found.letter, log.known_as))
     return Survey(selected=selected, unmarked=unmarked, unreadable=len(opened.unreadable), **counts)
 
 
@@ -84,7 +86,7 @@ async def _held(log: port.EventLog, opened: book.Book, order: Order, found: book
     if found.letter.lane not in order.lanes:
         return "homeless"
     progress = await opened.progress(found.letter.lane, found.partition)
-    return "" if selection.is_settled(found.letter, log.log_id, progress) else "unsettled"
+    return "" if selection.is_settled(found.letter, log.known_as, progress) else "unsettled"
 
 
 async def _unmarked(log: port.EventLog, opened: book.Book, lanes: frozenset[str]) -> list[Published]:
@@ -103,7 +105,7 @@ async def _unmarked(log: port.EventLog, opened: book.Book, lanes: frozenset[str]
     return found
 
 
-def marker_of(published: Published, *, at_microseconds: int, reason: str) -> markers.Marker:
+def marker_of(published: Published, *, at_microseconds: int, reason: str, run: str = "") -> markers.Marker:
     """What says that a letter stands in the replay log."""
     return markers.Marker(
         kind=markers.Kind.REPLAYED,
@@ -115,4 +117,5 @@ def marker_of(published: Published, *, at_microseconds: int, reason: str) -> mar
         reason=reason,
         category=published.letter.category.value,
         letter_offset=published.letter_offset,
+        run=run,
     )

@@ -10,7 +10,8 @@ from click import testing
 from tests.integration import lane_run
 
 from penstock.api.model import replay as api_replay
-from penstock.cli import main, replay
+from penstock.cli import main
+from penstock.machine import replay_runs
 
 REPLAY = """
 apiVersion: penstock.dev/v1alpha1
@@ -36,7 +37,7 @@ def run(path: pathlib.Path, monkeypatch: pytest.MonkeyPatch, *texts: str) -> tes
         ([lane_run.PIPELINE], 1, "hold 0 objects of kind DeadLetterReplay"),
         ([REPLAY % "action: Replay"] * 2, 1, "hold 2 objects of kind DeadLetterReplay"),
         ([REPLAY % "suspend: true"], 0, "spec.suspend is true"),
-        ([REPLAY % 'select: {where: "1=1"}'], 1, "spec.select.where: not in this release"),
+        ([REPLAY % 'select: {where: "err = 1"}'], 1, 'spec.select.where: "err = 1" unknown column "err"'),
         ([REPLAY % "action: Replay"], 3, "no "),
         ([REPLAY % "action: Replay", lane_run.PIPELINE], 3, "clicks"),
     ],
@@ -52,10 +53,10 @@ def test_what_is_missing_is_said(
 
 def test_a_replay_always_has_an_end() -> None:
     """Catches a job that is started again and puts back what its first try has made fail."""
-    made = replay.filters_of(api_replay.Select(), NOON)
+    made = replay_runs.filters_of(api_replay.Select(), NOON)
     assert made.until_microseconds == int(NOON.timestamp()) * 1_000_000
     told = api_replay.Select(
         failed_before_time=NOON - datetime.timedelta(hours=1), failed_after_time=NOON - datetime.timedelta(hours=2)
     )
-    assert replay.filters_of(told, NOON).until_microseconds == made.until_microseconds - 3_600_000_000
-    assert replay.filters_of(told, NOON).since_microseconds == made.until_microseconds - 7_200_000_000
+    assert replay_runs.filters_of(told, NOON).until_microseconds == made.until_microseconds - 3_600_000_000
+    assert replay_runs.filters_of(told, NOON).since_microseconds == made.until_microseconds - 7_200_000_000

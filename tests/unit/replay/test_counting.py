@@ -81,7 +81,7 @@ class World:
             replays_finished=self.log.commits[topic, letter.lane],
             replays_end=len(self.log.records[topic]),
         )
-        return selection.is_settled(letter, "log", progress)
+        return selection.is_settled(letter, self.log.known_as, progress)
 
     def recover(self, choice: int) -> None:
         for letter, place in self.unmarked:

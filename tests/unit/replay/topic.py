@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import msgspec
 from tests.unit.core.dialects import letters
 
-from penstock.core import addresses, deadletters, dialects, markers
+from penstock.core import addresses, deadletters, dialects, lineage, markers
 from penstock.log import port
 
 SECOND = 1_000_000
@@ -18,6 +18,7 @@ class Topic:
     """One partition of each topic. `clock` is the append time of what comes next, in seconds."""
 
     partitions, log_id = 1, "log"
+    known_as = lineage.Lineage(log_id=log_id)
 
     def __init__(self) -> None:
         self.records: dict[str, list[port.Record]] = collections.defaultdict(list)
@@ -100,11 +101,10 @@ def letter(lane: str, offset: int, items: tuple[int, ...], category: deadletters
 
 def again(first: deadletters.DeadLetter, items: tuple[int, ...]) -> deadletters.DeadLetter:
     """The letter of a replay that failed, of the same unit or of one row of it."""
-    address = addresses.Address("log", 0, addresses.Position(first.offset, 0))
     same = items == first.items
     return msgspec.structs.replace(
         first,
-        id=first.id if same else deadletters.letter_id(address, first.lane, items),
+        id=first.id if same else deadletters.row_letter_id(first.id, items),
         items=items,
         attempt=first.attempt + 1,
         split_from="" if same else first.id,

@@ -1,0 +1,1 @@
+"""DeadLetterReplays: from what is there to the Jobs that do them, and back to their status. Pure."""
