@@ -37,7 +37,8 @@ class CreateToken:
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Tell:
-    """Ask one pod, over Control, for a lifecycle of one lane. The file it reads at its next start says the same."""
+    """Ask one pod, over Control, for a lifecycle of one lane, or of its doors where no sink is named. The file it reads at its
+    next start says the same."""
 
     pod: str
     address: str
@@ -45,7 +46,30 @@ class Tell:
     lifecycle: str
 
 
-Action = Apply | Delete | CreateToken | Tell
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Follow:
+    """Give one pod, over Control, what its lane needs no restart for, as `api.live.text` makes it. Its file says the same."""
+
+    pod: str
+    address: str
+    sink: str
+    settings: str
+    version: str
+    generation: int
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class OpenCircuit:
+    """Tell one pod that most of the others of its lane find the store away."""
+
+    pod: str
+    address: str
+    sink: str
+    why: str
+
+
+ToPod = Tell | Follow | OpenCircuit
+Action = Apply | Delete | CreateToken | ToPod
 
 
 def described(action: Action) -> str:
@@ -58,7 +82,11 @@ def described(action: Action) -> str:
         case Delete(kind=kind, name=name):
             return f"delete {kind} {name}"
         case Tell(pod=pod, sink=sink, lifecycle=lifecycle):
-            return f"tell {pod} that {sink} is {lifecycle}"
+            return f"tell {pod} that {sink or 'it'} is {lifecycle}"
+        case Follow(pod=pod, sink=sink, generation=generation):
+            return f"tell {pod} the settings of {sink} of generation {generation}"
+        case OpenCircuit(pod=pod, sink=sink, why=why):
+            return f"tell {pod} that {sink} is away: {why}"
 
 
 def _named(manifest: snapshot.Manifest) -> str:

@@ -49,6 +49,11 @@ def file(pipeline: str, role: str, digest: str) -> str:
     return _joined((pipeline,), f"-{role}-{digest}")
 
 
+def replay(replay_name: str, what: str) -> str:
+    """What is made for a DeadLetterReplay: its Job by the action, its ConfigMap and its NetworkPolicy by `file` and `pods`."""
+    return _joined((replay_name,), f"-{what}")
+
+
 def metrics(pipeline: str) -> str:
     """PodMonitor of all pods."""
     return _joined((pipeline,), "-metrics")

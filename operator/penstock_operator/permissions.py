@@ -13,8 +13,10 @@ from penstock_operator.resources import guards
 PLURALS: Final = {
     "BatchPipeline": "batchpipelines",
     "ConfigMap": "configmaps",
+    "DeadLetterReplay": "deadletterreplays",
     "Deployment": "deployments",
     "Event": "events",
+    "Job": "jobs",
     "Lease": "leases",
     "NetworkPolicy": "networkpolicies",
     "Pod": "pods",
@@ -58,6 +60,14 @@ _CHILDREN: Final = tuple(
 IN_WATCHED_NAMESPACES: Final = (
     Rule(group="penstock.dev", resource="batchpipelines", verbs=("list", "watch"), why="what is asked for"),
     Rule(group="penstock.dev", resource="batchpipelines/status", verbs=("patch",), why="how it is"),
+    Rule(
+        group="penstock.dev",
+        resource="deadletterreplays",
+        verbs=("delete", "list", "watch"),
+        why="what is to be put back; one goes when its ttlSecondsAfterFinished has passed",
+    ),
+    Rule(group="penstock.dev", resource="deadletterreplays/status", verbs=("patch",), why="how far it is"),
+    Rule(group="batch", resource="jobs", verbs=("create", "delete", "list", "patch", "watch"), why="what puts it back"),
     *_CHILDREN,
     Rule(group="", resource="pods", verbs=("list", "watch"), why="where they are, and why they don't start"),
     Rule(group="", resource="secrets", verbs=("create",), why="the token of a pipeline; never read"),

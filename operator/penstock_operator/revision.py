@@ -1,7 +1,7 @@
 """One accepted state of a pipeline: the checked object with its log resolved, and the file that each role is given of it.
 
 What only the operator acts on (replicas, resources, placement) is no part of a file, so that changing it restarts only what
-it must; nor is the lifecycle, but for lanes that pause: they must also be held when they start anew.
+it must; nor is the lifecycle, but for lanes that pause and doors that drain: they must also do so when they start anew.
 """
 
 from __future__ import annotations
@@ -14,12 +14,16 @@ import json
 import re
 from typing import Any, Final
 
-from penstock.api import load
+from penstock.api import live, load
 from penstock.api.model import pipeline as api_pipeline
 from penstock.api.model import sinks as api_sinks
 from penstock_operator import names, snapshot
 
 _FOR_THE_OPERATOR: Final = ("pods", "serviceAccountName", "updates")
+_HELD: Final = (("batcher", "Paused"), ("ingest", "Draining"))
+"""Lifecycles that a role must know of at its start."""
+_FILES: Final = 2
+"""Of how files are named: another number is another name for each of them."""
 _UNSAFE: Final = re.compile("[\x7f-\x9f\u2028\u2029\ufeff]")
 _DIGEST_CHARACTERS: Final = 8
 
@@ -57,6 +61,9 @@ class Revision:
     def file(self, role: str, sink: str = "") -> str:
         """The pipeline file of a role, the same text for the same meaning. A sink is shown no other sinks; a lane must know
         all of them, because nothing leaves the log that one of them has not read."""
+        return as_text(self._shown(role, sink))
+
+    def _shown(self, role: str, sink: str) -> dict[str, Any]:
         shown = copy.deepcopy(self.data)
         spec = shown["spec"]
         for name in _FOR_THE_OPERATOR:
@@ -65,16 +72,22 @@ class Revision:
             spec["sinks"] = [one for one in spec["sinks"] if one["name"] == sink]
         for part in (spec.get("source", {}).get("ingest") or {}, *spec["sinks"]):
             part.pop("replicas", None)
-        if not (role == "batcher" and spec.get("lifecycle") == "Paused"):
+        if (role, spec.get("lifecycle")) not in _HELD:
             spec.pop("lifecycle", None)
         for one in spec["sinks"]:
             if not (role == "batcher" and one["name"] == sink):
                 one.pop("lifecycle", None)
-        return as_text(shown)
+        return shown
 
     def file_name(self, role: str, sink: str = "") -> str:
-        """Name of the ConfigMap that holds the file; the same for all who are given the same text."""
-        return names.file(self.name, role, digest(self.file(role, sink)))
+        """Name of the ConfigMap that holds the file: another one where pods have to start anew to do as it says. What they are
+        told over Control while they run changes within the file."""
+        fixed = self._shown(role, sink)
+        spec = fixed["spec"]
+        spec["sinks"] = [live.fixed({**one, "lifecycle": ""}) for one in spec["sinks"]]
+        if role == "batcher":
+            spec.pop("lifecycle", None)
+        return names.file(self.name, role, digest(f"{_FILES} {as_text(fixed)}"))
 
 
 def read(text: str, *, generation: int, uid: str) -> Revision:

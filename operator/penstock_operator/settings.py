@@ -17,6 +17,7 @@ ROLES = ("ingest", "batcher", "sink")
 OWN_NAMESPACE = "penstock-system"
 KEY_FILE = pathlib.Path("/var/run/penstock/operator/key")
 METRICS = "0.0.0.0:9464"
+WEBHOOK_CERTIFICATE = pathlib.Path("/var/run/penstock/webhook")
 
 
 class SettingsError(ValueError):
@@ -26,7 +27,8 @@ class SettingsError(ValueError):
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
     """`namespaces` empty: all. `default_log`: the log of pipelines that name none; None: they must name one. `key_file`: the key
-    that tokens are made with. `lease`: the Lease by which several operators take turns; empty: there is only one."""
+    that tokens are made with. `lease`: the Lease by which several operators take turns; empty: there is only one.
+    `webhook_address`: where objects are checked before they are stored; empty: nowhere."""
 
     images: Mapping[str, str]
     image_pull_secrets: tuple[str, ...] = ()
@@ -37,12 +39,15 @@ class Settings:
     key_file: pathlib.Path = KEY_FILE
     metrics_address: str = METRICS
     lease: str = ""
+    webhook_address: str = ""
+    webhook_certificate: pathlib.Path = WEBHOOK_CERTIFICATE
 
 
 def of_environment(environment: Mapping[str, str]) -> Settings:
     """From PENSTOCK_IMAGE (or PENSTOCK_IMAGE_INGEST, …_BATCHER, …_SINK), PENSTOCK_IMAGE_PULL_SECRETS, PENSTOCK_NAMESPACES
     (both separated by commas), POD_NAMESPACE, PENSTOCK_DEFAULT_LOG (JSON, as `spec.log`), PENSTOCK_RESYNC_SECONDS,
-    PENSTOCK_KEY_FILE, PENSTOCK_METRICS (host:port), PENSTOCK_LEASE (a name).
+    PENSTOCK_KEY_FILE, PENSTOCK_METRICS (host:port), PENSTOCK_LEASE (a name), PENSTOCK_WEBHOOK (host:port),
+    PENSTOCK_WEBHOOK_CERTIFICATE (a folder with tls.crt and tls.key).
 
     Raises SettingsError.
     """
@@ -60,6 +65,8 @@ def of_environment(environment: Mapping[str, str]) -> Settings:
         key_file=pathlib.Path(environment.get("PENSTOCK_KEY_FILE") or KEY_FILE),
         metrics_address=_address(environment.get("PENSTOCK_METRICS") or METRICS),
         lease=environment.get("PENSTOCK_LEASE", ""),
+        webhook_address=_address(environment.get("PENSTOCK_WEBHOOK", ""), "PENSTOCK_WEBHOOK", none_is_fine=True),
+        webhook_certificate=pathlib.Path(environment.get("PENSTOCK_WEBHOOK_CERTIFICATE") or WEBHOOK_CERTIFICATE),
     )
 
 
@@ -79,10 +86,12 @@ def _log(text: str) -> api_log.Log | None:
     return told
 
 
-def _address(text: str) -> str:
+def _address(text: str, variable: str = "PENSTOCK_METRICS", *, none_is_fine: bool = False) -> str:
+    if not text and none_is_fine:
+        return ""
     host, _, port = text.rpartition(":")
     if not host or not port.isdigit() or int(port) > 65535:
-        raise SettingsError(f'PENSTOCK_METRICS is "{text}": give host:port')
+        raise SettingsError(f'{variable} is "{text}": give host:port')
     return text
 
 

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from penstock.core import errors
+from penstock_operator import claims
 
 Manifest = Mapping[str, Any]
 
@@ -36,8 +37,29 @@ class Ledger:
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Trouble:
+    """What a pod says is in its way. `code` is a word of ours, of the sink's or of the store's."""
+
+    code: str
+    message: str = ""
+    remedy: str = ""
+
+    @property
+    def is_rejection(self) -> bool:
+        """Whether somebody is there and refuses the credentials. Postgres says so with codes of its class 28."""
+        postgres = len(self.code) == 5 and self.code.startswith("28")
+        return postgres or self.code in ("CREDENTIALS_REJECTED", "LOG_CREDENTIALS_REJECTED")
+
+    @property
+    def is_secret(self) -> bool:
+        """Whether a Secret or one of its keys is missing."""
+        return self.code == "SECRET"
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class LaneReport:
-    """What one pod says of its part of a lane. `message` begins with a code and a colon where the lane is halted."""
+    """What one pod says of its part of a lane. `message` begins with a code and a colon where the lane is halted. `trouble`: why
+    its last write failed, or why it has not begun; `settings_version`: of what it was told last, empty where it can't be told."""
 
     sink: str
     state: str
@@ -57,11 +79,14 @@ class LaneReport:
     replayed: int = 0
     expired: int = 0
     by_category: Mapping[str, int] = dataclasses.field(default_factory=dict)
+    trouble: Trouble | None = None
+    settings_version: str = ""
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class PodReport:
-    """What one pod says. `message`: what it waits for, or why it is not ready. `log_bytes` 0: the log is new, or away."""
+    """What one pod says. `message`: what it waits for, or why it is not ready. `log_id`: of the log it has open. `trouble`: why
+    it has none, can't reach it now, or waits for something else."""
 
     pod: str
     role: str
@@ -72,12 +97,25 @@ class PodReport:
     log_bytes: int = 0
     accepted: int = 0
     lanes: tuple[LaneReport, ...] = ()
+    trouble: Trouble | None = None
+
+    @property
+    def log_trouble(self) -> Trouble | None:
+        """Why it can't use its log. A Secret that is missing once the log is open is not the log's."""
+        told = self.trouble
+        return told if told and (told.code.startswith("LOG_") or (told.is_secret and not self.log_id)) else None
+
+    @property
+    def refuses(self) -> bool:
+        """Whether it is a door that takes no more events, as it was told to."""
+        return self.role == "ingest" and self.lifecycle in ("Draining", "Drained")
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Snapshot:
     """`pipeline` is the object itself, `children` all that carries its label, `pods` theirs. `kinds`: optional kinds that the
-    cluster has, such as PodMonitor. `sql`: what is wrong with the expressions of this very generation."""
+    cluster has, such as PodMonitor. `sql`: what is wrong with the expressions of this very generation. `rivals`: what other
+    pipelines have that this one may want."""
 
     pipeline: Manifest
     children: tuple[Manifest, ...] = ()
@@ -85,6 +123,7 @@ class Snapshot:
     reports: tuple[PodReport, ...] = ()
     kinds: frozenset[str] = frozenset()
     sql: tuple[errors.Problem, ...] = ()
+    rivals: tuple[claims.Held, ...] = ()
 
     @property
     def name(self) -> str:

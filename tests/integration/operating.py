@@ -153,6 +153,8 @@ class World:
             "NetworkPolicy": "networking.k8s.io/v1",
             "Event": "events.k8s.io/v1",
             "PodMonitor": "monitoring.coreos.com/v1",
+            "DeadLetterReplay": "penstock.dev/v1alpha1",
+            "Job": "batch/v1",
         }
         return api.place(versions.get(kind, "v1"), kind, self.namespace, name)
 

@@ -12,7 +12,7 @@ from tests.integration import lane_run
 from penstock.api import load
 from penstock.batcher import lane as batcher_lane
 from penstock.batcher.writing import sink_client
-from penstock.core import deadletters, dialects
+from penstock.core import deadletters, dialects, markers
 from penstock.log import port
 from penstock.log.kafka.foreign import front as foreign
 from penstock.machine import directory, lanes, opening, secrets, sourcing
@@ -85,4 +85,4 @@ class SourceRun:
             ]
         finally:
             await log.close()
-        return [dialects.decode(record.value, record.headers) for record in found]
+        return [dialects.decode(record.value, record.headers) for record in found if not markers.is_marker(record.headers)]

@@ -258,6 +258,63 @@ def test_the_log_of_the_schema_is_the_log_of_a_pipeline() -> None:
     assert _SCHEMA["$defs"] == {name: _bounds(part) for name, part in model.items() if name != "EmbeddedLog"}
 
 
+def _webhook(program: helm.Helm, **told: Any) -> tuple[list[chart.Manifest], chart.Manifest]:
+    found = chart.rendered(program, webhook={"enabled": True, **told})
+    [made] = chart.of_kind(found, "ValidatingWebhookConfiguration")
+    return found, made
+
+
+def test_a_webhook_is_made_only_where_it_is_asked_for(default: list[chart.Manifest]) -> None:
+    """Catches an operator that waits for a certificate which nobody makes."""
+    assert chart.of_kind(default, "ValidatingWebhookConfiguration") == []
+    assert not {"PENSTOCK_WEBHOOK", "PENSTOCK_WEBHOOK_CERTIFICATE"} & chart.environment(default).keys()
+
+
+def test_the_webhook_s_certificate_is_the_one_the_cluster_trusts(helm_program: helm.Helm) -> None:
+    """Catches a certificate and an authority of two renders, another name than the Service's, and a cluster that stands still
+    when the operator is away."""
+    found, made = _webhook(helm_program, certificate="Generated")
+    [hook] = made["webhooks"]
+    secret = chart.one(found, "Secret", "penstock-operator-webhook")
+    assert hook["clientConfig"]["caBundle"] == secret["data"]["tls.crt"]
+    assert hook["clientConfig"]["service"]["name"] == chart.one(found, "Service", "penstock-operator-webhook")["metadata"]["name"]
+    assert (hook["failurePolicy"], hook["timeoutSeconds"], hook["sideEffects"]) == ("Ignore", 10, "None")
+    assert chart.environment(found)["PENSTOCK_WEBHOOK"] == "0.0.0.0:9443"
+    spec = chart.one(found, "Deployment")["spec"]["template"]["spec"]
+    assert {"name": "webhook", "containerPort": 9443, "protocol": "TCP"} in spec["containers"][0]["ports"]
+    assert [one["secret"]["secretName"] for one in spec["volumes"] if one["name"] == "webhook"] == ["penstock-operator-webhook"]
+    assert "namespaceSelector" not in hook
+
+
+def test_a_webhook_with_cert_manager_or_a_secret_of_ones_own(helm_program: helm.Helm) -> None:
+    """Catches a Secret that nobody makes, an authority that is not filled in, and one that is missing without a word."""
+    found, made = _webhook(helm_program, certificate="CertManager")
+    assert made["metadata"]["annotations"]["cert-manager.io/inject-ca-from"] == "penstock-system/penstock-operator-webhook"
+    [certificate] = chart.of_kind(found, "Certificate")
+    assert certificate["spec"]["issuerRef"] == {"kind": "Issuer", "name": "penstock-operator-webhook"}
+    assert len(chart.of_kind(found, "Issuer")) == 1
+    found, _ = _webhook(helm_program, certificate="CertManager", issuerRef={"kind": "ClusterIssuer", "name": "internal"})
+    assert chart.of_kind(found, "Issuer") == []
+    _, made = _webhook(helm_program, certificate="Secret", existingSecret="mine", caBundle="QQ==")
+    assert made["webhooks"][0]["clientConfig"]["caBundle"] == "QQ=="
+    with pytest.raises(shell.CommandError, match=r"webhook\.caBundle"):
+        _webhook(helm_program, certificate="Secret", existingSecret="mine")
+
+
+def test_helm_test_makes_its_pipeline_where_the_operator_looks_and_nowhere_else(helm_program: helm.Helm) -> None:
+    """Catches a pipeline that nobody takes up, and rights that are given where no pipeline is made."""
+    log = {"kafka": {"bootstrapServers": ["kafka:9092"]}}
+    for watched, where in (([], chart.NAMESPACE), (["web", "shop"], "web")):
+        found = chart.rendered(helm_program, log=log, watchNamespaces=watched)
+        [pod] = chart.of_kind(found, "Pod")
+        assert f"--own={where}/helm-test" in pod["spec"]["containers"][0]["args"]
+        [role] = [one for one in chart.of_kind(found, "Role") if one["metadata"]["name"] == "penstock-test-own"]
+        assert role["metadata"]["namespace"] == where
+    for values in ({"log": log, "test": {"ownPipeline": False}}, {"log": log, "test": {"pipeline": "clicks"}}, {}):
+        found = chart.rendered(helm_program, **values)
+        assert not [one for one in chart.of_kind(found, "Role") if one["metadata"]["name"] == "penstock-test-own"]
+
+
 def test_lint_finds_nothing(helm_program: helm.Helm) -> None:
     """Catches what Helm's own checks find."""
     assert "[WARNING]" not in helm_program.run("lint", "--strict", "--kube-version=v1.34.4", str(chart.CHART))

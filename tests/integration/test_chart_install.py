@@ -189,9 +189,9 @@ def _say_status(release: _Release, *, read: int, ready: str = "True") -> None:
 
 
 @contextlib.contextmanager
-def _serving(release: _Release, answer: int) -> Iterator[tuple[str, list[Any]]]:
+def _serving(release: _Release, answer: int, door: type[_Door] = _Door) -> Iterator[tuple[str, list[Any]]]:
     members = {"release": release, "events": (events := list[Any]()), "answer": answer}
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), type("Door", (_Door,), members)) as server:
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), type("Door", (door,), members)) as server:
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
         thread.start()
         try:
@@ -217,14 +217,8 @@ def _checked(release: _Release, account: pathlib.Path, url: str, seconds: int = 
     """What the pod does, with its own program and arguments; only addresses are others."""
     script = release.get("configmap", "penstock-test")["data"]["check.py"]
     [container] = release.get("pod", "penstock-test")["spec"]["containers"]
-    arguments = [
-        *container["args"],
-        f"--server={release.server.url}",
-        f"--account={account}",
-        f"--operator={url}",
-        f"--door={url}",
-    ]
-    command = [sys.executable, "-c", script, *arguments, f"--timeout-seconds={seconds}"]
+    own = [f"--server={release.server.url}", f"--account={account}", f"--operator={url}", f"--door={url}"]
+    command = [sys.executable, "-c", script, *container["args"], *own, f"--timeout-seconds={seconds}"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
     return done.returncode, (done.stdout + done.stderr).splitlines()
 
@@ -257,6 +251,80 @@ def test_helm_test_fails_and_says_why(release: _Release, account: pathlib.Path, 
     with _serving(release, answer) as (url, _):
         code, lines = _checked(release, account, url)
     assert (code, lines[-1]) == (1, said)
+
+
+class _OwnDoor(_Door):
+    """The operator's page, and both ends of a pipeline that somebody else has made: what comes in is landed at once."""
+
+    def do_POST(self) -> None:
+        event = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        self.events.append(event)
+        found = self.release.get("bp", "helm-test")
+        request = urllib.request.Request(found["spec"]["sinks"][0]["http"]["url"], data=json.dumps(event).encode())
+        with urllib.request.urlopen(request, timeout=30):
+            self._say(202)
+
+
+def test_helm_test_sends_one_event_through_a_pipeline_of_its_own_and_takes_it_away(
+    release: _Release, helm_program: helm.Helm, account: pathlib.Path, tmp_path: pathlib.Path
+) -> None:
+    """Catches a test of the installation that needs a store, a right that its pod lacks, and a pipeline that stays behind; also
+    one of an earlier test, which is in the way."""
+    hooks = [
+        one
+        for one in chart.rendered(helm_program, log={"kafka": {"bootstrapServers": ["kafka:9092"]}})
+        if "helm.sh/hook" in one["metadata"].get("annotations", {})
+    ]
+    [pod] = chart.of_kind(hooks, "Pod")
+    given = {"apiVersion": "v1", "kind": "List", "items": [one for one in hooks if one is not pod]}
+    release.server.kubectl("apply", "-f", "-", stdin=json.dumps(given))
+    spec = {"log": {"type": "Kafka", "kafka": {"bootstrapServers": ["k:1"]}}, "sinks": [_HTTP]}
+    left = {"apiVersion": "penstock.dev/v1alpha1", "kind": "BatchPipeline", "metadata": {"name": "helm-test"}, "spec": spec}
+    release.server.kubectl("apply", _INSIDE, "-f", "-", stdin=json.dumps(left))
+    stop = threading.Event()
+    operator = threading.Thread(target=_say_ready, args=(release, stop))
+    operator.start()
+    try:
+        with _serving(release, 202, _OwnDoor) as (url, events):
+            arguments = [one for one in pod["spec"]["containers"][0]["args"] if not one.startswith("--address")]
+            own = [f"--server={release.server.url}", f"--account={account}", f"--operator={url}", f"--door={url}"]
+            script = release.get("configmap", "penstock-test")["data"]["check.py"]
+            command = [sys.executable, "-c", script, *arguments, *own, "--address=127.0.0.1", "--port=0"]
+            done = subprocess.run(command, capture_output=True, text=True, timeout=240, check=False)
+    finally:
+        stop.set()
+        operator.join()
+    assert (done.returncode, len(events)) == (0, 1), done.stdout + done.stderr
+    assert "one event went through a pipeline of the test's own" in done.stdout
+    assert "helm-test" not in release.server.kubectl("get", "bp", _INSIDE, "-o", "name")
+
+
+_HTTP = {"name": "old", "type": "HTTP", "http": {"url": "http://store:1/"}}
+
+
+def _say_ready(release: _Release, stop: threading.Event) -> None:
+    """What an operator would say of the pipeline that the test makes."""
+    ready = {"type": "Ready", "status": "True", "reason": "Accepting", "message": ""}
+    told = {"conditions": [{**ready, "lastTransitionTime": "2026-01-31T08:00:00Z"}]}
+    patch = ("--subresource=status", "--type=merge", "-p", json.dumps({"status": told}))
+    while not stop.wait(0.5):
+        with contextlib.suppress(shell.CommandError):
+            release.server.kubectl("patch", "bp", "helm-test", _INSIDE, *patch)
+
+
+def test_without_a_log_helm_test_says_that_no_event_was_sent(
+    release: _Release, helm_program: helm.Helm, account: pathlib.Path
+) -> None:
+    """Catches a test that fails, or is silent, where there is nothing an event could go through."""
+    [pod] = [one for one in chart.rendered(helm_program) if one["kind"] == "Pod"]
+    assert not any(one.startswith(("--own", "--pipeline")) for one in pod["spec"]["containers"][0]["args"])
+    with _serving(release, 202) as (url, events):
+        script = release.get("configmap", "penstock-test")["data"]["check.py"]
+        told = [*pod["spec"]["containers"][0]["args"], f"--server={release.server.url}", f"--account={account}"]
+        command = [sys.executable, "-c", script, *told, f"--operator={url}"]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=240, check=False)
+    assert (done.returncode, events) == (0, [])
+    assert done.stdout.splitlines()[-1].startswith("SKIPPED: no event is sent")
 
 
 def test_the_operator_works_with_what_the_chart_gives_it(release: _Release, tmp_path: pathlib.Path) -> None:

@@ -7,6 +7,7 @@ import contextlib
 import dataclasses
 import socket
 
+import grpc
 import pytest
 from tests.integration import doors, lane_run
 from tests.unit.sinks import writes
@@ -258,6 +259,82 @@ async def test_a_name_that_stands_for_several_hosts_is_followed_as_they_come_and
         before = len(first.batches)
         await client.write(_batch(run, 6), deadline_seconds=30.0)
         assert (len(first.batches), client.endpoints) == (before, 2)
+
+
+def _dial_one(address: str, options: sink_channel.Options) -> grpc.aio.Channel:
+    """A name of one host is left to the channel to look up, which asks nobody that a test can speak for."""
+    return sink_channel.dial(address.replace("warehouse", "127.0.0.1"), options)
+
+
+async def test_a_lane_writes_as_much_at_once_as_all_hosts_can_bear_that_a_name_has_by_now(run, monkeypatch):
+    """Catches slots counted once at the start, which leave the hosts idle that a headless service has been given since, and a
+    bound that stays when they have gone."""
+    hosts = ["127.0.0.1"]
+
+    async def getaddrinfo(host, port, **_):
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (one, port)) for one in hosts]
+
+    monkeypatch.setattr(resolving.asyncio.get_running_loop(), "getaddrinfo", getaddrinfo, raising=False)
+    monkeypatch.setattr(sink_client, "_RESOLVE_SECONDS", 0.02)
+    released, under_way = asyncio.Event(), 0
+
+    async def hold(_: delivery.SinkBatch) -> None:
+        nonlocal under_way
+        under_way += 1
+        await released.wait()
+
+    three = [doors.Door(run.store) for _ in range(3)]
+    async with contextlib.AsyncExitStack() as stack:
+        port = "0"
+        for number, door in enumerate(three, 1):
+            door.before = hold
+            served = server.SinkServer(door, sink_type="DuckDB", address=f"127.0.0.{number}:{port}")
+            await served.start()
+            stack.push_async_callback(served.close, grace_seconds=0.0)
+            port = served.address.rpartition(":")[2]
+        wide = {
+            "write_model": dataclasses.replace(run.settings.write_model, wanted_concurrency=8, maximum_concurrency=8),
+            "limits": dataclasses.replace(run.settings.limits, concurrency=8),
+        }
+        told = dataclasses.replace(run.settings, **wide)
+        lane = batcher_lane.Lane(told, run.log, sink_client.SinkClient(f"warehouse:{port}", dial=_dial_one))
+        stack.push_async_callback(lane.stop)
+        await lane.start()
+        await _append(run, 0, 20)
+        await lane_run.until(lambda: under_way == lane.dispatcher.slots == 2, seconds=60.0)
+        hosts[:] = ["127.0.0.1", "127.0.0.2", "127.0.0.3"]
+        await lane_run.until(lambda: under_way == lane.dispatcher.slots == 6, seconds=60.0)
+        assert all(door.batches for door in three)
+        hosts[:] = ["127.0.0.1"]
+        await lane_run.until(lambda: lane.dispatcher.slots == 2, seconds=60.0)
+        released.set()
+        await _all_landed_once(run, lane, 20)
+
+
+async def test_a_folder_that_comes_to_have_two_writers_is_not_written_to(run, monkeypatch):
+    """Catches two processes that write one folder because its name stood for one host when the lane began."""
+    hosts = ["127.0.0.1"]
+
+    async def getaddrinfo(host, port, **_):
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (one, port)) for one in hosts]
+
+    monkeypatch.setattr(resolving.asyncio.get_running_loop(), "getaddrinfo", getaddrinfo, raising=False)
+    monkeypatch.setattr(sink_client, "_RESOLVE_SECONDS", 0.02)
+    door = doors.Door(run.store)
+    door.says["identity"] = delivery.Identity.MANIFEST
+    async with contextlib.AsyncExitStack() as stack:
+        served = server.SinkServer(door, sink_type="Files", address="127.0.0.1:0")
+        await served.start()
+        stack.push_async_callback(served.close, grace_seconds=0.0)
+        client = sink_client.SinkClient(f"warehouse:{served.address.rpartition(':')[2]}", dial=_dial_one)
+        stack.push_async_callback(client.close)
+        await client.describe(run.settings.lane, "clicks", writes.numbered(0, 1).schema)
+        await client.write(_batch(run, 0), deadline_seconds=30.0)
+        hosts.append("127.0.0.2")
+        await lane_run.until(lambda: client.endpoints == 2, seconds=60.0)
+        with pytest.raises(delivery.WriteFailedError, match="SEVERAL_WRITERS"):
+            await client.write(_batch(run, 1), deadline_seconds=30.0)
+        assert len(door.batches) == 1
 
 
 def _batch(run: lane_run.LaneRun, number: int) -> delivery.SinkBatch:

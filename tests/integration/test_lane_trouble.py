@@ -8,8 +8,9 @@ import sqlite3
 from tests.integration import lane_run
 
 from penstock.batcher import lane as batcher_lane
-from penstock.core import breaker, deadletters, delivery, ledger, results
+from penstock.core import breaker, deadletters, delivery, ledger, results, selection
 from penstock.log.embedded import front as embedded
+from penstock.replay import survey
 
 QUICK = {"initialBackoffMilliseconds": 1, "maxBackoffMilliseconds": 2, "unclassifiedAttempts": 3}
 
@@ -275,6 +276,50 @@ async def test_a_log_put_back_from_a_copy_halts_the_lane_before_new_events_pass_
     async with run.opened(), run.lane() as lane:
         await lane_run.drained(lane)
         assert await run.rows() == sorted(_wanted(0, 3) + _wanted(10, 3) + _wanted(20, 3))
+
+
+async def test_a_refusal_has_one_letter_on_either_side_of_a_new_log_id(tmp_path):
+    """Catches a second name for an event judged again under the new id, the name of a lost event for another at its place, and
+    a replay of the letter before the lane has judged its event again: the event would land twice."""
+    transform = {"select": [{"name": "id"}, {"name": "num", "value": "CAST(kind AS BIGINT)"}]}
+    run = lane_run.LaneRun(tmp_path, lane_run.pipeline(transform=transform))
+    good, bad = [{"id": str(number), "kind": str(number)} for number in range(4)], {"id": "x", "kind": "oops"}
+    async with run.opened():
+        await run.append(good[0])
+        async with run.lane() as lane:
+            await lane_run.drained(lane)
+    copied = (tmp_path / "log.db").read_bytes()
+    async with run.opened():
+        await run.append(good[1], bad)
+        async with run.lane() as lane:
+            await lane_run.drained(lane)
+        (lost,) = await run.letters()
+    (tmp_path / "log.db").write_bytes(copied)
+    run._producer, run._sequence = "other", 0
+    async with run.opened():
+        before = run.log.log_id
+        async with run.lane() as lane:
+            await lane_run.until(lambda: lane._reader.assigned)
+            await run.append(good[2], bad)
+            await lane_run.until(lambda: lane.state is batcher_lane.State.HALTED)
+            assert lane.failure is not None
+            assert lane.failure.code == "LogRewound"
+        (first,) = await run.letters()
+        assert (first.log_id, first.offset, first.ordinal) == (lost.log_id, lost.offset, lost.ordinal)
+        assert first.id != lost.id
+    embedded.renew(tmp_path / "log.db")
+    async with run.opened():
+        order = survey.Order(filters=selection.Filters(), lanes=frozenset({run.settings.lane}))
+        looked = await survey.survey(run.log, order)
+        assert (len(looked.selected), looked.unsettled) == (0, 1)
+        async with run.lane() as lane:
+            await run.append(good[3], bad)
+            await lane_run.drained(lane)
+        again, later = await run.letters()
+        assert (again.id, again.log_id) == (first.id, run.log.log_id) != (first.id, before)
+        assert later.id not in (first.id, lost.id)
+        assert len((await survey.survey(run.log, order)).selected) == 2
+        assert await run.rows() == [(str(number), number) for number in range(4)]
 
 
 async def test_a_block_without_rows_that_finished_by_itself_is_no_sign_of_a_log_put_back(tmp_path):

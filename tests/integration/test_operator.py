@@ -12,10 +12,11 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from tests.integration import operating
+from tests.integration import job_pods, operating
 from tests.servers import fixtures, kubernetes
 from tests.unit.operator import cluster as examples
 
+from penstock.core import runs
 from penstock_operator import permissions
 from penstock_operator.edge import api
 
@@ -260,6 +261,27 @@ def test_hostile_pipelines_are_told_so_and_make_nothing(world: operating.World) 
     world.quiet()
 
 
+def test_the_second_of_two_with_one_topic_waits_until_the_first_is_gone(world: operating.World) -> None:
+    """Catches a running pipeline that a later one stops, two that write into one log, and one that waits for ever."""
+    world.apply()
+    operating.until(lambda: len(world.children()) == 17)
+    log = examples.KAFKA_LOG["kafka"]
+    told = {"bootstrapServers": log["bootstrapServers"], "topic": f"{world.namespace}.clicks.events"}
+    world.apply(name="copy", sinks=[{"name": "out", "type": "Kafka", "kafka": told}])
+    operating.until(lambda: world.is_("SpecValid", "False", "TopicClaimed", name="copy"))
+    assert f"pipeline {world.namespace}/clicks" in world.condition("Stalled", "copy")["message"]
+    assert not any(name.startswith("copy") for _, name in world.children())
+    assert world.is_("SpecValid", "True")
+    # What a new operator learns from the cluster alone.
+    world.operator.process.kill()
+    world.operator.process.start()
+    world.apply(deadLetters={"retentionHours": 2})
+    operating.until(lambda: world.is_("SpecValid", "True"))
+    world.request("DELETE", world.place("BatchPipeline", "clicks"))
+    operating.until(lambda: world.is_("SpecValid", "True", name="copy"), "the topic is free")
+    operating.until(lambda: any(name == "copy-ingest" for _, name in world.children()))
+
+
 _ELSEWHERE = {"type": "Basic", "secretRef": {"name": "a", "namespace": "kube-system"}}
 _REFUSED_BY_THE_API: tuple[dict[str, Any], ...] = (
     {"sinks": [examples.sink(type="Oracle")]},
@@ -332,6 +354,7 @@ def test_the_role_grants_what_is_used_and_nothing_else(world: operating.World, s
         operating.until(lambda: world.is_("SpecValid", "True"))
     world.apply(sinks=two[:1])
     operating.until(lambda: _all_ready(world) and not any("--lake" in name for _, name in world.children()), "the sink is gone")
+    _replay_until_it_goes(world)
 
     mine = [one for one in world.server.requests(started.since) if one.user == operating.USER]
     requests = [one for one in mine if one.resource not in ("", "leases")]
@@ -343,3 +366,23 @@ def test_the_role_grants_what_is_used_and_nothing_else(world: operating.World, s
     # To apply what is not there yet is a patch in the log, and asks for the right to create.
     made_by_applying = {(one.resource, "create") for one in permissions.IN_WATCHED_NAMESPACES if "patch" in one.verbs}
     assert granted - let_in - made_by_applying == set()
+
+
+def _replay_until_it_goes(world: operating.World) -> None:
+    """A replay whose pod fails, that is held and let go on, ends well, and goes because it asked to."""
+    spec = {"pipelineRef": {"name": "clicks"}, "action": "Replay", "ttlSecondsAfterFinished": 0}
+    place, metadata = world.place("DeadLetterReplay", "again"), {"name": "again", "namespace": world.namespace}
+    world.patch(place, {"apiVersion": "penstock.dev/v1alpha1", "kind": "DeadLetterReplay", "metadata": metadata, "spec": spec})
+    job_pods.ended(world, job_pods.pod(world, "again")["metadata"]["name"], 1, "a file is wrong")
+
+    def holds(type_: str) -> bool:
+        told = world.get("DeadLetterReplay", "again").get("status", {}).get("conditions", ())
+        return any((one["type"], one["status"]) == (type_, "True") for one in told)
+
+    operating.until(lambda: holds("Failed"), "it has failed")
+    world.patch(place, {"spec": {"suspend": True}}, "application/merge-patch+json")
+    operating.until(lambda: holds("Suspended") and not world.items("Job"), "its Job goes")
+    world.patch(place, {"spec": {"suspend": False}}, "application/merge-patch+json")
+    done = runs.encode(runs.Report(phase=runs.Phase.COMPLETE, finished_at=1)).decode()
+    job_pods.ended(world, job_pods.pod(world, "again")["metadata"]["name"], 0, done)
+    operating.until(lambda: not world.items("DeadLetterReplay"), "it goes")

@@ -155,6 +155,22 @@ def test_a_status_is_taken_and_shown_in_columns(api: _Api) -> None:
     assert shown[1].split()[:8] == ["clicks", "False", "Starting", "-", "4.2s", "18k", "Closed", "18"]
 
 
+def test_letters_that_are_all_gone_are_taken_as_a_status(api: _Api) -> None:
+    """Catches an empty map where there was a full one: the API server makes null of it and refuses the status for ever."""
+    _pipeline(api)
+    for categories in ({"SinkRejected": 2, "TransformFailed": 1}, {}, {"TransformFailed": 1}):
+        live = api.snapshot("clicks")
+        lane = snapshot.LaneReport(
+            sink="warehouse", state="Running", by_category=categories, outstanding=sum(categories.values())
+        )
+        report = snapshot.PodReport(pod="b", role="batcher", log_id="7f", lanes=(lane,))
+        seen = snapshot.Snapshot(pipeline=live.pipeline, children=live.children, reports=(report,))
+        made = status.current(seen, examples.SETTINGS, snapshot.Observations(now=datetime.datetime.now(datetime.UTC)))
+        told = {key: live.pipeline[key] for key in ("apiVersion", "kind")}
+        api.apply({**told, "metadata": {"name": "clicks", "namespace": api.namespace}, "status": made}, subresource="/status")
+        assert api.snapshot("clicks").pipeline["status"] == made
+
+
 def test_a_broken_rule_is_refused_at_its_field(api: _Api) -> None:
     """Catches rules that the API server does not ask, and fields it does not name."""
     with pytest.raises(shell.CommandError) as refused:

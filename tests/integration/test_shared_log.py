@@ -95,6 +95,23 @@ async def test_a_renamed_sink_waits_for_the_old_one_and_then_any_number_of_proce
     assert (await log.committed(port.EVENTS, _group(new)))[0].offset == 4
 
 
+async def test_of_several_files_at_the_same_moment_the_log_takes_one_and_refuses_the_others_by_name(log, text) -> None:
+    """Catches two processes that run on with different keys over the same events, each believing that its file is in force."""
+    described = msgspec.yaml.decode(text)
+    objects = []
+    for key in (["customer"], ["id"], ["customer", "id"]):
+        described["spec"]["deduplicate"]["key"] = key
+        described["spec"]["source"]["ingest"]["partitionBy"] = key
+        objects.append(load.load_one(msgspec.yaml.encode(described).decode()))
+    await _fill(log, 2)
+    done = await asyncio.gather(*(accepting.Accepting(one, log).admit() for one in objects), return_exceptions=True)
+    [first] = [at for at, one in enumerate(done) if one is None]
+    assert await memory.InLog(log).pinned() == objects[first]
+    for refused in done[:first] + done[first + 1 :]:
+        assert isinstance(refused, accepting.EditRefusedError)
+        assert "spec.deduplicate.key" in str(refused)
+
+
 async def test_a_removed_sink_holds_the_log_until_it_is_dropped(log: port.EventLog, text: str) -> None:
     """Catches unread events that go when a process starts with an object that lacks their sink, whoever trims: the last one with
     the old object, or the first one with the new."""

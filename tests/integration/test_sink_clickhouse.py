@@ -213,6 +213,23 @@ PROVOKED = (
 )
 
 
+async def test_a_row_that_a_constraint_refuses_is_named_and_none_lands(
+    opened: Open, clickhouse_server: clickhouse.ClickHouse, clickhouse_database: str
+) -> None:
+    """Catches a good row given up for its neighbour, and an index that counts from the wrong place in a large batch."""
+    columns = "a Int64, CONSTRAINT c CHECK a >= 0"
+    clickhouse_server.query(f"CREATE TABLE x ({columns}) ENGINE = MergeTree ORDER BY tuple() {WINDOW}", clickhouse_database)
+    table, sink = pa.table({"a": [-1 if row in (70_001, 99_000) else row for row in range(100_000)]}), opened()
+    await sink.describe("l", "x", table.schema)
+    for row in (70_001, 98_999):
+        answer = await sink.write(_batch(table))
+        assert [refusal.row for refusal in answer.rejected] == [row]
+        table = pa.concat_tables([table.slice(0, row), table.slice(row + 1)])
+    assert clickhouse_server.query("SELECT count() FROM x", clickhouse_database).strip() == "0"
+    assert (await sink.write(_batch(table))).rejected == ()
+    assert clickhouse_server.query("SELECT count(), min(a) FROM x", clickhouse_database).split() == ["99998", "0"]
+
+
 @pytest.mark.parametrize(
     ("columns", "rows", "then", "expected"), PROVOKED, ids=lambda value: value[1] if isinstance(value, tuple) else ""
 )

@@ -91,6 +91,17 @@ async def test_a_row_a_trigger_refuses_with_a_data_code_is_named(postgres_dsn):
     assert [(row.row, row.code, row.message) for row in answer.rejected] == [(3, "23514", "not three")]
 
 
+async def test_rows_that_are_refused_beside_others_are_named_and_only_they(postgres_dsn):
+    """Catches a search that forgets which rows it has left out: each further double would be blamed on a good row."""
+    await pg.run(postgres_dsn, "CREATE TABLE clicks (id bigint UNIQUE, name text)")
+    ids = [*range(10), 3, *range(10, 20), 12, *range(20, 30), 3]
+    rows = pa.table({"id": pa.array(ids, pa.int64()), "name": pa.array(map(str, ids), pa.string())})
+    async with pg.opened(postgres_dsn) as sink:
+        await sink.describe(writes.LANE, "clicks", rows.schema)
+        answer = await sink.write(writes.batch(rows, writes.span(0, len(ids))))
+    assert [row.row for row in answer.rejected] == [10, 21, 32]
+
+
 async def test_a_table_that_is_locked_is_pressure(postgres_dsn):
     """Catches a migration's lock taken for an outage, or waited for without an end."""
     connection = await asyncpg.connect(postgres_dsn)
@@ -302,6 +313,28 @@ async def test_tls_checks_the_chain_and_the_name(postgres_dsn):
         async with pg.opened(postgres_dsn, port=listening, tls=certificates.Tls(place="postgres.tls"), host="localhost") as sink:
             found = await failure(sink)
             assert (found.result_class, found.code) == (OUTAGE, "TLS")
+
+
+async def test_a_server_that_asks_for_a_certificate_is_shown_the_one_that_is_mounted_now(postgres_dsn):
+    """Catches a client's certificate that nobody passes on, one that is read once, and a refusal taken for bad data."""
+    at, shown = pg.settings(postgres_dsn).server, ["other-client"]
+
+    def read(suffix):
+        return (tls_front.CERTIFICATES / f"{shown[0]}.{suffix}").read_text()
+
+    told = certificates.Tls(
+        place="postgres.tls",
+        authority=lambda: (tls_front.CERTIFICATES / "authority.crt").read_text(),
+        certificate=lambda: read("crt"),
+        key=lambda: read("key"),
+    )
+    async with (
+        tls_front.front("first", at.host, at.port, clients="authority") as listening,
+        pg.opened(postgres_dsn, port=listening, tls=told, host="localhost") as sink,
+    ):
+        assert (await failure(sink)).result_class is OUTAGE
+        shown[0] = "client"
+        await first_lands(sink)
 
 
 async def test_a_server_without_tls_is_not_spoken_to_in_plain_text(postgres_dsn):

@@ -13,10 +13,14 @@ _REQUEST_BYTES = 8
 
 
 @contextlib.asynccontextmanager
-async def front(certificate: str, host: str, port: int) -> AsyncIterator[int]:
-    """The port where a client finds the server at `host` and `port` with this certificate."""
+async def front(certificate: str, host: str, port: int, *, clients: str = "") -> AsyncIterator[int]:
+    """The port where a client finds the server at `host` and `port` with this certificate; `clients`: the authority whose
+    certificate a client must show."""
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     context.load_cert_chain(CERTIFICATES / f"{certificate}.crt", CERTIFICATES / f"{certificate}.key")
+    if clients:
+        context.verify_mode = ssl.CERT_REQUIRED
+        context.load_verify_locations(CERTIFICATES / f"{clients}.crt")
     tasks: set[asyncio.Task[None]] = set()
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -1,4 +1,4 @@
-"""A real Kafka broker of one node, small: KRaft, no ZooKeeper, a plain listener and one with TLS and passwords."""
+"""A real Kafka broker of one node, small: KRaft, no ZooKeeper, a plain listener, one with passwords, one with certificates."""
 
 from __future__ import annotations
 
@@ -18,20 +18,22 @@ _MODULE = "org.apache.kafka.common.security"
 
 
 class Kafka:
-    """`bootstrap` is open to everybody on this machine; `secure` wants TLS (AUTHORITY) with USER's PASSWORD, PLAIN or SCRAM.
+    """`bootstrap` is open to everybody on this machine; `secure` wants TLS (AUTHORITY) with USER's PASSWORD, PLAIN or SCRAM;
+    `mutual` wants TLS with a certificate of AUTHORITY.
 
     `stop`, `kill`, `suspend`, `resume`, `start`: of `broker`; its ports and data stay. `host` is where it listens, and what
     clients are told.
     """
 
     def __init__(self, servers: installed.Servers, directory: pathlib.Path, host: str = "127.0.0.1") -> None:
-        plain, secure, controller = (process.free_port() for _ in range(3))
+        plain, secure, mutual, controller = (process.free_port() for _ in range(4))
         self.bootstrap = f"{host}:{plain}"
         self.secure = f"{host}:{secure}"
+        self.mutual = f"{host}:{mutual}"
         self._directory = directory
         self._java = [str(servers.java), *_SMALL, "-cp", f"{servers.jars}/*"]
         self._properties = directory / "server.properties"
-        self._properties.write_text(_properties(directory, host, plain, secure, controller))
+        self._properties.write_text(_properties(directory, host, plain, secure, mutual, controller))
         self.broker = process.Process(
             [*self._java, "-Xms96m", "-Xmx256m", "-XX:MaxDirectMemorySize=96m", "kafka.Kafka", str(self._properties)],
             directory / "kafka.log",
@@ -53,7 +55,7 @@ class Kafka:
             raise process.ServerError(f"Kafka's storage was not formatted\n{done.stdout}{done.stderr}")
 
 
-def _properties(directory: pathlib.Path, host: str, plain: int, secure: int, controller: int) -> str:
+def _properties(directory: pathlib.Path, host: str, plain: int, secure: int, mutual: int, controller: int) -> str:
     pem = directory / "broker.pem"
     pem.write_text((CERTIFICATES / "first.key").read_text() + (CERTIFICATES / "first.crt").read_text())
     plain_login = f'{_MODULE}.plain.PlainLoginModule required user_{USER}="{PASSWORD}";'
@@ -62,16 +64,21 @@ def _properties(directory: pathlib.Path, host: str, plain: int, secure: int, con
 process.roles=broker,controller
 node.id=1
 controller.quorum.bootstrap.servers=127.0.0.1:{controller}
-listeners=PLAIN://{host}:{plain},SECURE://{host}:{secure},CONTROLLER://127.0.0.1:{controller}
-advertised.listeners=PLAIN://{host}:{plain},SECURE://{host}:{secure}
+listeners=PLAIN://{host}:{plain},SECURE://{host}:{secure},MUTUAL://{host}:{mutual},CONTROLLER://127.0.0.1:{controller}
+advertised.listeners=PLAIN://{host}:{plain},SECURE://{host}:{secure},MUTUAL://{host}:{mutual}
 inter.broker.listener.name=PLAIN
 controller.listener.names=CONTROLLER
-listener.security.protocol.map=PLAIN:PLAINTEXT,SECURE:SASL_SSL,CONTROLLER:PLAINTEXT
+listener.security.protocol.map=PLAIN:PLAINTEXT,SECURE:SASL_SSL,MUTUAL:SSL,CONTROLLER:PLAINTEXT
 listener.name.secure.sasl.enabled.mechanisms=PLAIN,SCRAM-SHA-512
 listener.name.secure.plain.sasl.jaas.config={plain_login}
 listener.name.secure.scram-sha-512.sasl.jaas.config={scram_login}
 listener.name.secure.ssl.keystore.type=PEM
 listener.name.secure.ssl.keystore.location={pem}
+listener.name.mutual.ssl.keystore.type=PEM
+listener.name.mutual.ssl.keystore.location={pem}
+listener.name.mutual.ssl.truststore.type=PEM
+listener.name.mutual.ssl.truststore.location={AUTHORITY}
+listener.name.mutual.ssl.client.auth=required
 log.dirs={directory / "data"}
 auto.create.topics.enable=false
 offsets.topic.num.partitions=1

@@ -7,22 +7,28 @@ against what the pods happen to run.
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
+from typing import Any, Final
 
 from penstock.api import edits
 from penstock.api.model import log as api_log
 from penstock.core import errors
-from penstock_operator import revision, settings, snapshot
+from penstock_operator import claims, revision, settings, snapshot
 from penstock_operator.planning import here
-from penstock_operator.resources import config
+from penstock_operator.resources import config, identity
+
+INVALID: Final = "SpecInvalid"
+CLAIMED: Final = "TopicClaimed"
+"""Nothing is wrong with the object but that another pipeline was there first."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Decision:
-    """`running` None: nothing was ever acceptable, so nothing is made. `problems` say why the object itself does not run."""
+    """`running` None: nothing was ever acceptable, so nothing is made. `problems` say why the object itself does not run, and
+    `reason` what kind they are of."""
 
     running: revision.Revision | None
     problems: tuple[errors.Problem, ...] = ()
+    reason: str = INVALID
     notices: tuple[str, ...] = ()
 
 
@@ -42,15 +48,47 @@ def decide(live: snapshot.Snapshot, told: settings.Settings) -> Decision:
         problems += edits.check_edit(before.pipeline, asked.pipeline, drained=is_drained(before, live))
     if problems:
         return Decision(running=before, problems=tuple(problems))
+    if claimed := _claimed(asked, before, live):
+        return Decision(running=before, problems=tuple(claimed), reason=CLAIMED)
     notices = edits.notices(before.pipeline, asked.pipeline) if before else []
     return Decision(running=asked, notices=tuple(notices))
 
 
+def problems_of(pipeline: snapshot.Manifest, log: dict[str, Any] | None) -> list[errors.Problem]:
+    """What is wrong with an object in itself, over this log, whatever runs already; its expressions apart."""
+    try:
+        described = revision.read(revision.as_text(revision.reduced(pipeline, log)), generation=0, uid="").pipeline
+    except errors.InvalidPipelineError as error:
+        return [_unlocated(problem) for problem in error.problems]
+    return [*here.problems(described), *claims.problems(claims.held(described), None, ())]
+
+
+def _claimed(asked: revision.Revision, before: revision.Revision | None, live: snapshot.Snapshot) -> list[errors.Problem]:
+    """What other pipelines have already of what this one asks for."""
+    return claims.problems(claims.held(asked.pipeline), claims.held(before.pipeline) if before else None, live.rivals)
+
+
 def is_drained(running: revision.Revision, live: snapshot.Snapshot) -> bool:
-    """Whether every lane has landed all there is, and no door is left that could add to it."""
-    if running.lifecycle != "Draining" or any(report.role == "ingest" for report in live.reports):
+    """Whether every lane has landed all there is, and no door is left that would add to it."""
+    if running.lifecycle != "Draining" or not _doors_refuse(live):
         return False
     return all(_has_landed_all(live.lanes(sink.name)) for sink in running.pipeline.spec.sinks)
+
+
+def _doors_refuse(live: snapshot.Snapshot) -> bool:
+    """One that says nothing may take events as long as clients are sent to it."""
+    doors = {one.pod for one in live.reports if one.role == "ingest"}
+    doors |= {str(pod["metadata"]["name"]) for pod in live.pods if _is_door(pod) and _is_ready(pod)}
+    return doors <= {one.pod for one in live.reports if one.refuses}
+
+
+def _is_door(pod: snapshot.Manifest) -> bool:
+    return bool(pod["metadata"].get("labels", {}).get(identity.ROLE_LABEL) == "ingest")
+
+
+def _is_ready(pod: snapshot.Manifest) -> bool:
+    told = pod.get("status", {}).get("conditions", ())
+    return any(one.get("type") == "Ready" and one.get("status") == "True" for one in told)
 
 
 def _has_landed_all(reports: list[snapshot.LaneReport]) -> bool:

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 from penstock_operator import actions, children, revision, settings, snapshot
-from penstock_operator.planning import acceptance, difference, rollout
+from penstock_operator.planning import acceptance, difference, rollout, steering
 from penstock_operator.resources import config, identity, pods
 
 _API_VERSION: Final = {kind: api_version for api_version, kind in children.MANAGED}
@@ -29,7 +29,10 @@ def plan(live: snapshot.Snapshot, told: settings.Settings) -> list[actions.Actio
         *_token(running, live),
         *_applied(live, wanted.support),
         *_rolled(live, wanted.workloads),
+        *_told_doors(running, live),
         *_told(running, live),
+        *steering.followed(running, live),
+        *steering.spread(live),
         *_deleted(live, wanted),
     ]
 
@@ -94,6 +97,15 @@ def _may_end(live: snapshot.Snapshot, manifest: dict[str, Any]) -> bool:
     feeder = _FEEDS[_role(manifest)]
     fed_by = [one for one in live.children if one["kind"] == "Deployment" and feeder and _role(one) == feeder]
     return all(rollout.is_empty(one) for one in fed_by)
+
+
+def _told_doors(running: revision.Revision, live: snapshot.Snapshot) -> Iterator[actions.Tell]:
+    """Those that run refuse from now on, and stay: who sends is told why, which nobody could do once they were gone."""
+    if running.lifecycle != "Draining":
+        return
+    for report in live.reports:
+        if report.role == "ingest" and report.address and report.lifecycle == "Running":
+            yield actions.Tell(pod=report.pod, address=report.address, sink="", lifecycle="Draining")
 
 
 def _told(running: revision.Revision, live: snapshot.Snapshot) -> Iterator[actions.Tell]:

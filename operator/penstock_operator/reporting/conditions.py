@@ -10,7 +10,8 @@ import dataclasses
 from typing import Any, Final
 
 from penstock.core import expiry
-from penstock_operator.reporting import times, view
+from penstock_operator import snapshot
+from penstock_operator.reporting import lanes, remedies, times, view
 
 _GAPS: Final = {
     "LogGap": "LogGap",
@@ -55,16 +56,21 @@ def verdicts(seen: view.View) -> list[Verdict]:
 def ready(seen: view.View) -> Verdict:
     """Whether what was asked for holds: events are taken and kept, or, where that was asked, they are not."""
     if seen.running is None:
-        return Verdict(type="Ready", status="False", reason="SpecInvalid", message=_first_problem(seen))
+        return Verdict(type="Ready", status="False", reason=seen.refused_for, message=_first_problem(seen))
     if seen.lifecycle == "Stopped":
         return Verdict(type="Ready", status="True", reason="Stopped", message="nothing runs, as asked")
     if seen.lifecycle == "Draining":
         reason = "Drained" if seen.is_drained else "Draining"
-        return Verdict(type="Ready", status="True", reason=reason, message="the doors are closed, as asked")
+        return Verdict(type="Ready", status="True", reason=reason, message="the doors refuse, as asked")
+    if seen.log_answers is False:
+        return Verdict(type="Ready", status="False", reason=_log_reason(seen), message=_log_message(seen))
+    if seen.takers_ready == 0 and seen.taker_trouble and seen.taker_trouble.is_secret:
+        return Verdict(type="Ready", status="False", reason="SecretMissing", message=_why_no_pod(seen))
+    if seen.takers_ready and seen.takers_ready <= seen.doors_refusing:
+        message = "the doors that were drained are being replaced by ones that take events"
+        return Verdict(type="Ready", status="False", reason="Reopening", message=message)
     if seen.takers_ready == 0:
         return Verdict(type="Ready", status="False", reason="NoPodReady", message=_why_no_pod(seen))
-    if seen.log_answers is False:
-        return Verdict(type="Ready", status="False", reason="LogUnreachable", message="the brokers of the log don't answer")
     if seen.lifecycle == "Paused":
         return Verdict(type="Ready", status="True", reason="Paused", message="events are taken, and wait in the log, as asked")
     return Verdict(type="Ready", status="True", reason="Accepting", message="events are taken and kept")
@@ -77,6 +83,10 @@ def _why_no_pod(seen: view.View) -> str:
 
 def _reconciling(seen: view.View) -> Verdict:
     rolling = seen.running is not None and seen.is_rolling
+    if not rolling and seen.behind:
+        told = ", ".join(f"{sink} {follow} of {pods}" for sink, (follow, pods) in sorted(seen.behind.items()))
+        message = f"pods that follow the new settings: {told}"
+        return Verdict(type="Reconciling", status="True", reason="Applying", message=message)
     if not rolling:
         return Verdict(type="Reconciling", status="False", reason="Settled")
     counts = ", ".join(f"{role} {ready} of {wanted}" for role, (ready, wanted) in sorted(seen.pods.items()))
@@ -87,7 +97,7 @@ def stalled(seen: view.View) -> Verdict:
     """Whether nothing goes on until a person has done something."""
     if seen.problems:
         kept = "; what was accepted before goes on" if seen.running else ""
-        return Verdict(type="Stalled", status="True", reason="SpecInvalid", message=_first_problem(seen) + kept)
+        return Verdict(type="Stalled", status="True", reason=seen.refused_for, message=_first_problem(seen) + kept)
     for lane in seen.lanes:
         if lane.code in _GAPS:
             return Verdict(type="Stalled", status="True", reason=_GAPS[lane.code], message=f"{lane.sink}: {lane.message}")
@@ -100,7 +110,7 @@ def _spec_valid(seen: view.View) -> Verdict:
     if not seen.problems:
         return Verdict(type="SpecValid", status="True", reason="Valid")
     told = "; ".join(str(problem).replace("\n    ", " ") for problem in seen.problems)
-    return Verdict(type="SpecValid", status="False", reason="SpecInvalid", message=told)
+    return Verdict(type="SpecValid", status="False", reason=seen.refused_for, message=told)
 
 
 def _first_problem(seen: view.View) -> str:
@@ -112,8 +122,26 @@ def _log_reachable(seen: view.View) -> Verdict:
         return Verdict(type="LogReachable", status="Unknown", reason="NoPodAnswers")
     if seen.log_answers:
         return Verdict(type="LogReachable", status="True", reason="Reachable")
-    message = "the brokers don't answer: events are refused, nothing that was taken is lost"
-    return Verdict(type="LogReachable", status="False", reason="Unreachable", message=message)
+    reason = _log_reason(seen).removeprefix("Log")
+    return Verdict(type="LogReachable", status="False", reason=reason, message=_log_message(seen))
+
+
+def _log_reason(seen: view.View) -> str:
+    told = seen.log_trouble
+    if told and told.is_secret:
+        return "SecretMissing"
+    return "CredentialsRejected" if told and told.is_rejection else "LogUnreachable"
+
+
+def _log_message(seen: view.View) -> str:
+    """What pods say, and which Secrets to look at where those are the reason."""
+    told = seen.log_trouble
+    said = told.message if told else ""
+    if seen.running is None or not told or _log_reason(seen) == "LogUnreachable":
+        return f"the brokers don't answer ({said}): events are refused, nothing that was taken is lost"
+    spec = seen.running.pipeline.spec
+    kept = remedies.secrets(spec.log, spec.source.kafka)
+    return f"{said}; events are refused, nothing that was taken is lost; put right: {kept or 'spec.log'}"
 
 
 def landing(seen: view.View) -> Verdict:
@@ -121,7 +149,9 @@ def landing(seen: view.View) -> Verdict:
     if seen.lifecycle == "Stopped":
         return Verdict(type="Landing", status="False", reason="Stopped", message="nothing runs, as asked")
     if seen.log_answers is False or not seen.lanes:
-        return Verdict(type="Landing", status="Unknown", reason="LogUnreachable" if seen.lanes else "NothingRuns")
+        return Verdict(type="Landing", status="Unknown", reason=_log_reason(seen) if seen.lanes else "NothingRuns")
+    if refused := next((lane for lane in seen.lanes if lane.trouble and lane.state != "Paused" and _access(lane.trouble)), None):
+        return _no_access(seen, refused)
     for lane in seen.lanes:
         if lane.code:
             reason = _GAPS.get(lane.code) or ("RejectFlood" if lane.code == "RejectFlood" else "SinkMisconfigured")
@@ -138,6 +168,20 @@ def landing(seen: view.View) -> Verdict:
         told = "; ".join([f"lanes: {', '.join(silent)}", *seen.waits])
         return Verdict(type="Landing", status="Unknown", reason="NoBatcherAnswers", message=told)
     return Verdict(type="Landing", status="True", reason="Landing")
+
+
+def _access(trouble: snapshot.Trouble) -> str:
+    if trouble.is_secret:
+        return "SecretMissing"
+    return "CredentialsRejected" if trouble.is_rejection else ""
+
+
+def _no_access(seen: view.View, lane: lanes.Lane) -> Verdict:
+    """The store is there, and these rows could land as soon as somebody has mended a Secret."""
+    told = lane.trouble or snapshot.Trouble(code="")
+    kept = remedies.secrets(seen.running.sink(lane.sink)) if seen.running else ""
+    message = "; ".join(filter(None, (f"{lane.sink}: {told.message}", told.remedy, kept and f"see {kept}")))
+    return Verdict(type="Landing", status="False", reason=_access(told), message=message)
 
 
 def _retention_safe(seen: view.View) -> Verdict:

@@ -20,6 +20,8 @@ def state(seen: view.View, found: Verdicts) -> str:
     if any(lane.code for lane in seen.lanes):
         return "Halted"
     if by_type["Ready"].status != "True":
+        if by_type["Ready"].reason == "Reopening":
+            return "Updating"
         # A pipeline that was never up is on its way; one that was is down.
         was_up = any(one["type"] == "Ready" and one["status"] == "True" for one in seen.before.get("conditions", ()))
         known = seen.before.get("display", {}).get("state", "")
@@ -30,7 +32,7 @@ def state(seen: view.View, found: Verdicts) -> str:
         return by_type["Ready"].reason
     if seen.lifecycle == "Paused":
         return "Paused"
-    if landing.reason == "CircuitOpen":
+    if landing.reason in ("CircuitOpen", "CredentialsRejected", "SecretMissing"):
         return "Degraded"
     if by_type["Reconciling"].status == "True":
         return "Updating"

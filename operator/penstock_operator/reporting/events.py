@@ -11,7 +11,7 @@ _GOOD: Final = {"Stalled": "False"}
 """The status in which a condition is as it should be, where that isn't True."""
 _CIRCUIT: Final = "CircuitOpen"
 """Told by lane, with the store's own words, and not once more as a condition."""
-_AS_ASKED: Final = frozenset({"Paused", "Stopped", "Draining", "Drained"})
+_AS_ASKED: Final = frozenset({"Paused", "Stopped", "Draining", "Drained", "Reopening"})
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)

@@ -33,6 +33,7 @@ class Lane:
     unexplained: int
     outstanding: int
     read: int
+    trouble: snapshot.Trouble | None
     reports: tuple[snapshot.LaneReport, ...]
 
 
@@ -49,6 +50,9 @@ def gathered(sink: str, reports: Sequence[snapshot.LaneReport]) -> Lane:
         (one for one in reports if one.message), None
     )
     message = spoken.message if spoken else ""
+    troubled = next((one for one in (worst, *reports) if one and one.trouble), None)
+    if circuit in ("Open", "HalfOpen") and troubled and troubled.trouble:
+        message = troubled.trouble.message  # the store's own words, and not that it has failed so often
     return Lane(
         sink=sink,
         state=worst.state if worst else "Unknown",
@@ -64,6 +68,7 @@ def gathered(sink: str, reports: Sequence[snapshot.LaneReport]) -> Lane:
         unexplained=sum(one.ledger.unexplained for one in reports),
         outstanding=sum(one.outstanding for one in reports),
         read=sum(one.ledger.read for one in reports),
+        trouble=troubled.trouble if troubled else None,
         reports=tuple(reports),
     )
 
@@ -137,9 +142,10 @@ def _dead_letters(lane: Lane) -> dict[str, Any]:
     for report in lane.reports:
         for category, count in report.by_category.items():
             by_category[category] = by_category.get(category, 0) + count
-    return {
+    made: dict[str, Any] = {
         "outstanding": lane.outstanding,
         "replayed": sum(one.replayed for one in lane.reports),
         "expired": sum(one.expired for one in lane.reports),
-        "byCategory": dict(sorted(by_category.items())),
     }
+    # Where an empty map is applied over a full one, the API server makes null of it, and refuses that.
+    return {**made, "byCategory": dict(sorted(by_category.items()))} if by_category else made

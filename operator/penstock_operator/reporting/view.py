@@ -10,7 +10,7 @@ from typing import Any
 from penstock.api import lower
 from penstock.core import errors
 from penstock_operator import children, revision, settings, snapshot
-from penstock_operator.planning import acceptance, rollout
+from penstock_operator.planning import acceptance, rollout, steering
 from penstock_operator.reporting import lanes, times
 from penstock_operator.resources import identity
 
@@ -28,19 +28,25 @@ class Trouble:
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class View:
-    """`takers_ready` are pods that take events in, `waits` is what pods say they wait for. `log_bytes_per_second` and
+    """`refused_for` is the kind of `problems`. `takers_ready` are pods that take events in, of which `doors_refusing` have been
+    told not to; `waits` is what pods say they wait for, `behind` what `steering.behind` says. `log_bytes_per_second` and
     `events_per_second` are since the status before; None where that can't be told."""
 
     running: revision.Revision | None
     problems: tuple[errors.Problem, ...]
+    refused_for: str
     notices: tuple[str, ...]
     lanes: tuple[lanes.Lane, ...]
     takers_ready: int
+    doors_refusing: int
     pods: Mapping[str, tuple[int, int]]
     is_rolling: bool
     troubles: tuple[Trouble, ...]
     waits: tuple[str, ...]
+    behind: Mapping[str, tuple[int, int]]
     log_answers: bool | None
+    log_trouble: snapshot.Trouble | None
+    taker_trouble: snapshot.Trouble | None
     log_id: str
     log_bytes: int
     log_limit: int
@@ -69,14 +75,19 @@ def of(live: snapshot.Snapshot, told: settings.Settings, observations: snapshot.
     return View(
         running=running,
         problems=decided.problems,
+        refused_for=decided.reason,
         notices=decided.notices,
         lanes=gathered,
         takers_ready=_takers_ready(running, there),
+        doors_refusing=sum(one.refuses for one in live.reports),
         pods=_pods(there),
         is_rolling=not there or any(not rollout.is_done(one) for one in there) or _is_behind(running, live, told),
         troubles=(*_refused(observations), *_failed(there), *_stuck(live)),
         waits=tuple(dict.fromkeys(f"{one.role} waits: {one.message}" for one in live.reports if one.message)),
+        behind=steering.behind(running, live) if running else {},
         log_answers=_answers(live),
+        log_trouble=next((one.log_trouble for one in live.reports if one.log_trouble), None),
+        taker_trouble=next((one.trouble for one in live.reports if one.trouble and one.role == _taker(running)), None),
         log_id=next((one.log_id for one in live.reports if one.log_id), ""),
         log_bytes=log_bytes,
         log_limit=lower.log_bytes(running.pipeline) if running else 0,
@@ -104,8 +115,12 @@ def _is_behind(running: revision.Revision | None, live: snapshot.Snapshot, told:
 
 def _takers_ready(running: revision.Revision | None, there: list[snapshot.Manifest]) -> int:
     """Ready pods of those that take events in: doors, or batchers where there are none."""
-    taker = "ingest" if running is None or running.has_doors else "batcher"
+    taker = _taker(running)
     return sum(rollout.available(one) for one in there if one["metadata"]["labels"][identity.ROLE_LABEL] == taker)
+
+
+def _taker(running: revision.Revision | None) -> str:
+    return "ingest" if running is None or running.has_doors else "batcher"
 
 
 def _pods(there: list[snapshot.Manifest]) -> dict[str, tuple[int, int]]:
@@ -119,13 +134,10 @@ def _pods(there: list[snapshot.Manifest]) -> dict[str, tuple[int, int]]:
 
 
 def _answers(live: snapshot.Snapshot) -> bool | None:
-    """Whether the log answers those who have used it. A log without bytes that somebody has written to or read is away."""
-    used = [one for one in live.reports if one.accepted or any(lane.ledger.read for lane in one.lanes)]
-    if any(one.log_bytes for one in live.reports):
+    """Whether the log answers anybody; each pod that has it open asks it every few seconds. None: nobody has it open yet."""
+    if any(one.log_id and not one.log_trouble for one in live.reports):
         return True
-    if used:
-        return False
-    return True if any(one.log_id for one in live.reports) else None
+    return False if any(one.log_trouble for one in live.reports) else None
 
 
 def _refused(observations: snapshot.Observations) -> list[Trouble]:

@@ -35,15 +35,26 @@ def read_accepted(live: snapshot.Snapshot) -> revision.Revision | None:
     return revision.read(record["data"][_OBJECT], generation=generation, uid=str(live.pipeline["metadata"]["uid"]))
 
 
+def is_record(child: snapshot.Manifest) -> bool:
+    """Whether a child is such a record."""
+    role = child["metadata"].get("labels", {}).get(identity.ROLE_LABEL, "")
+    return bool(child["kind"] == "ConfigMap" and role == ACCEPTED_ROLE)
+
+
+def object_in(record: snapshot.Manifest) -> str:
+    """The object a record holds. Raises KeyError where it holds none."""
+    return str(record["data"][_OBJECT])
+
+
 def file(running: revision.Revision, role: str, sink: str = "") -> dict[str, Any]:
-    """The file of a role. Another text is another ConfigMap: a pod of the old revision that starts anew reads the old one."""
+    """The file of a role. What needs new pods is another ConfigMap: a pod of the old revision that starts anew reads the old
+    one. What running pods are told changes in place, for those that start anew."""
     return identity.manifest(
         running,
         "v1",
         "ConfigMap",
         running.file_name(role, sink),
         role=role,
-        immutable=True,
         data={"pipeline.yaml": running.file(role, sink)},
     )
 

@@ -55,7 +55,7 @@ def wanted_replicas(
 ) -> int | None:
     """How many pods there should be; None where something else decides, which then owns the field. There are as many servers
     of a sink as it has batchers, whoever chose their number; `batchers` is their Deployment."""
-    if running.lifecycle == "Stopped" or (role == "ingest" and running.lifecycle == "Draining"):
+    if running.lifecycle == "Stopped":
         return 0
     if role == "ingest":
         told = running.pipeline.spec.source.ingest

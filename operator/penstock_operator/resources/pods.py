@@ -75,7 +75,7 @@ def mounted_secrets(running: revision.Revision, role: str, sink: str) -> list[st
 
 
 def _container(running: revision.Revision, role: str, sink: str, image: str, secrets: list[str]) -> dict[str, Any]:
-    resources = _resources(getattr(running.pipeline.spec.pods.resources, role))
+    amounts = resources(getattr(running.pipeline.spec.pods.resources, role))
     mounts = [
         {"name": "pipeline", "mountPath": "/etc/penstock", "readOnly": True},
         {"name": "token", "mountPath": TOKEN, "readOnly": True},
@@ -88,7 +88,7 @@ def _container(running: revision.Revision, role: str, sink: str, image: str, sec
         "args": command(running, role, sink),
         "ports": [{"name": name, "containerPort": port, "protocol": "TCP"} for name, port in PORTS[role].items()],
         "volumeMounts": mounts,
-        **({"resources": resources} if resources else {}),
+        **({"resources": amounts} if amounts else {}),
         "startupProbe": {**_probe("/livez"), "periodSeconds": 2, "failureThreshold": 90},
         "livenessProbe": {**_probe("/livez"), "periodSeconds": 10, "failureThreshold": 6},
         "readinessProbe": {**_probe("/readyz"), "periodSeconds": 3, "failureThreshold": 2},
@@ -133,7 +133,8 @@ def _volumes(running: revision.Revision, role: str, sink: str, secrets: list[str
     ]
 
 
-def _resources(chosen: api_pods.Resources) -> dict[str, Any]:
+def resources(chosen: api_pods.Resources) -> dict[str, Any]:
+    """Requests and limits of a container; empty where none were chosen."""
     made = chosen.model_dump(by_alias=True, exclude_none=True)
     # As a cluster writes them back: a quantity is a text.
     return {kind: {name: str(value) for name, value in amounts.items()} for kind, amounts in made.items() if amounts}

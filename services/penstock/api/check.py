@@ -10,10 +10,7 @@ import functools
 from collections.abc import Iterator
 from typing import Any, Final
 
-import cel
-from cel import stdlib
-
-from penstock.api import jsonschema, rules
+from penstock.api import expressions, jsonschema, rules
 from penstock.api.model import pipeline, replay, schema
 from penstock.api.reading import document, words
 from penstock.core import errors
@@ -43,15 +40,15 @@ def _broken(rule: rules.Rule, data: dict[str, Any]) -> Iterator[errors.Problem]:
 
 def holds(rule: rules.Rule, value: Any) -> bool:
     """Whether `value`, the JSON data at the rule's path, keeps it."""
-    context = cel.Context()
-    stdlib.add_stdlib_to_context(context, ["strings"])
+    context = expressions.cel.Context()
+    expressions.stdlib.add_stdlib_to_context(context, ["strings"])
     context.add_variable("self", _escaped(value))
     return _compiled(rule.cel).execute(context) is True
 
 
 @functools.cache
 def _compiled(text: str) -> Any:
-    return cel.compile(text)
+    return expressions.cel.compile(text)
 
 
 def _escaped(value: Any) -> Any:

@@ -6,15 +6,13 @@ import dataclasses
 from collections.abc import Iterator
 from typing import Any
 
-import pyarrow as pa
-
 from penstock.api import defaults
 from penstock.api.model import base, log, pipeline, sinks, source
 from penstock.api.model import batching as batching_models
 from penstock.api.model import schema as schema_models
 from penstock.api.model import transform as transform_models
 from penstock.core import delivery, schema
-from penstock.core.records import decode
+from penstock.core.records import fields
 from penstock.core.state import spec as state_spec
 from penstock.core.transform import spec
 
@@ -150,7 +148,7 @@ def partition_key(described: pipeline.BatchPipeline) -> tuple[str, ...]:
 def event_schema(described: pipeline.BatchPipeline) -> schema.Schema:
     """The declared schema; without one, the whole event as `event` and `received_at`."""
     declared = described.spec.event_schema
-    added = decode.FIELDS if described.spec.source.type == "Kafka" else ()
+    added = fields.FIELDS if described.spec.source.type == "Kafka" else ()
     if declared is None:
         return dataclasses.replace(_WHOLE_EVENT, added=added)
     return schema.Schema(
@@ -210,18 +208,19 @@ def state(described: pipeline.BatchPipeline) -> state_spec.StateSpec | None:
     told = described.spec.transform.state
     if told is None:
         return None
-    fields = {field.name: schema.arrow_field(field) for field in event_schema(described).fields}
+    columns = {field.name: schema.arrow_field(field) for field in event_schema(described).fields}
     return state_spec.StateSpec(
         key=told.key,
         max_keys=told.max_keys_per_partition,
-        values=tuple(_state_value(one, fields) for one in told.values),
+        values=tuple(_state_value(one, columns) for one in told.values),
     )
 
 
-def _state_value(one: transform_models.StateValue, fields: dict[str, Any]) -> state_spec.Value:
+def _state_value(one: transform_models.StateValue, columns: dict[str, Any]) -> state_spec.Value:
     kind = state_spec.Kind(one.type)
     field = one.field or ""
-    column = fields[field].with_name(one.name) if kind is state_spec.Kind.LAST else pa.field(one.name, pa.int64())
+    counted = schema.Field(name=one.name, type=schema.FieldType.INT64)
+    column = columns[field].with_name(one.name) if kind is state_spec.Kind.LAST else schema.arrow_field(counted)
     return state_spec.Value(kind=kind, column=column, field=field)
 
 

@@ -26,7 +26,6 @@ from penstock.batcher.reading import prepare, reader
 from penstock.batcher.replaying import replays
 from penstock.batcher.writing import dispatch, landing, planning, sink_client
 from penstock.core import breaker, deadletters, delivery, flood, ledger, results
-from penstock.core.batching import model
 from penstock.log import port
 
 _log = structlog.get_logger()
@@ -95,6 +94,12 @@ class Lane:
         return self._stopped_by or self._lander.failure or replaying
 
     @property
+    def trouble(self) -> results.Failure | None:
+        """Why the last write failed, as long as something waits for the next: what went to another process is none of it."""
+        waits = self.away or self.dispatcher.slots_in_use or self.circuit.state is not breaker.State.CLOSED
+        return self.failure or (self._lander.last_failure if waits else None)
+
+    @property
     def partitions(self) -> Sequence[int]:
         """Those the group has given this lane, also where it could not begin with them."""
         return self._reader.partitions
@@ -134,7 +139,7 @@ class Lane:
     async def _join(self) -> None:
         replaying = self.replay_log
         self.delivery = described = await self._describe()
-        self._agree(described)
+        self.agree(described)
         if described.identity is delivery.Identity.TOKEN:
             self._plan(replaying)
         self._subscription = await self._event_log.subscribe(port.EVENTS, self.settings.lane, self._reader)
@@ -156,14 +161,14 @@ class Lane:
                     _log.warning("store_away", sink=self.settings.sink, code=error.failure.code, message=error.failure.message)
                 self.away = str(error)
                 away = error.failure.result_class is results.ResultClass.OUTAGE
-                self._lander.failure = None if away else error.failure
+                self._lander.failure, self._lander.last_failure = None if away else error.failure, error.failure
                 await asyncio.sleep(_STORE_LOOK_SECONDS)
             else:
-                self.away, self._lander.failure = "", None
+                self.away, self._lander.failure, self._lander.last_failure = "", None, None
 
-    def _agree(self, described: delivery.Description) -> None:
+    def agree(self, described: delivery.Description) -> None:
         # What a sink can bear, each of its endpoints can.
-        self.dispatcher.bound(described.max_concurrency * self.sink.endpoints)
+        self.sink.follow_endpoints(lambda count: self.dispatcher.bound(described.max_concurrency * count))
         terms = sink_client.Terms(
             identity=described.identity,
             ordered=self.settings.ordered,
@@ -337,10 +342,6 @@ class Lane:
             self._reader.resume()
             self.dispatcher.resume()
             self.replay_log.resume()
-
-    def apply(self, write_model: model.WriteModel) -> None:
-        """Follow this model from now on."""
-        self.dispatcher.apply(write_model)
 
     async def _commit_regularly(self) -> None:
         while True:

@@ -11,6 +11,7 @@ from typing import ParamSpec, TypeVar
 
 import structlog
 
+from penstock.core import lineage
 from penstock.log import port
 
 P = ParamSpec("P")
@@ -31,6 +32,10 @@ class PatientLog:
     @property
     def log_id(self) -> str:
         return self._log.log_id
+
+    @property
+    def known_as(self) -> lineage.Lineage:
+        return self._log.known_as
 
     @property
     def partitions(self) -> int:

@@ -113,6 +113,24 @@ class LaneSettings:
         return {"pipeline": self.pipeline, "namespace": self.namespace, "sink": self.sink}
 
 
+def followed(before: LaneSettings, wanted: LaneSettings) -> LaneSettings:
+    """`before` with all of `wanted` that a running lane can take up."""
+    return dataclasses.replace(before, **{name: getattr(wanted, name) for name in _LIVE})
+
+
+_LIVE = (
+    "write_model",
+    "limits",
+    "latency_objective_seconds",
+    "send_when_idle",
+    "retry",
+    "unclassified_attempts",
+    "circuit",
+    "circuit_mode",
+    "hedging",
+)
+
+
 def lane_name(namespace: str, pipeline: str, sink: str) -> str:
     """The full name of the lane to a sink."""
     return f"{namespace}/{pipeline}/{sink}"

@@ -6,7 +6,7 @@ import statistics
 from collections.abc import Mapping
 
 from penstock.batcher import lane as lanes
-from penstock.core import breaker, ledger
+from penstock.core import breaker, ledger, results
 from penstock.telemetry import metrics
 from penstock.v1 import control_pb2
 
@@ -63,6 +63,7 @@ class Reporter:
             hedges=self._hedges(),
             pressure=lane.dispatcher.pressure_steps,
             partitions=lane.partitions,
+            trouble=trouble(lane.trouble),
         )
 
     def _replays(self) -> control_pb2.Replays:
@@ -164,6 +165,13 @@ class Reporter:
         for counter, now, before in zip((metrics.STATE_EVICTED, metrics.STATE_UNKEPT), counted, self._forgotten, strict=True):
             counter.labels(**labels).inc(max(0, now - before))
         self._forgotten = counted
+
+
+def trouble(failure: results.Failure | None) -> control_pb2.Trouble | None:
+    """A failure as a status says it."""
+    if failure is None:
+        return None
+    return control_pb2.Trouble(code=failure.code, message=failure.message, remedy=failure.remedy)
 
 
 def _replay_outcomes(totals: ledger.Counts) -> dict[str, int]:

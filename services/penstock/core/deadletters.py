@@ -1,6 +1,6 @@
 """What is kept of an event or row that cannot be landed.
 
-The id is made from the failed unit's address and the lane alone, so a crash between writing a letter and committing the
+The id is made from the failed unit's place and the lane alone, so a crash between writing a letter and committing the
 offset writes the same letter again and readers collapse the two. How it is written is told in core.dialects.
 """
 
@@ -54,7 +54,10 @@ class OriginalFormat(enum.Enum):
 
 
 class Record(msgspec.Struct, frozen=True, kw_only=True):
-    """The record of a user's topic that the event was: what its columns `kafka_*` hold. Names of headers may repeat."""
+    """The record of a user's topic that the event was: what its columns `kafka_*` hold. Names of headers may repeat.
+
+    `apart`: value, key and headers are more than a letter holds, and stand in that topic alone.
+    """
 
     topic: str
     partition: int
@@ -62,6 +65,7 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     timestamp_microseconds: int
     key: bytes | None = None
     headers: tuple[tuple[str, bytes | None], ...] = ()
+    apart: bool = False
 
 
 class Elsewhere(msgspec.Struct, frozen=True, kw_only=True):
@@ -113,15 +117,37 @@ class DeadLetter(msgspec.Struct, frozen=True, kw_only=True):
     elsewhere: Elsewhere | None = None
 
     @property
+    def is_apart(self) -> bool:
+        """Whether a replay must read the event where it came from."""
+        return self.record is not None and self.record.apart
+
+    @property
     def stands_elsewhere(self) -> bool:
         """Whether this letter is a record of somebody else's topic. Second letters are always ours."""
         return self.elsewhere is not None and self.attempt == 1
 
 
-def letter_id(address: addresses.Address, lane: str, items: Sequence[int]) -> str:
-    """32 hexadecimal digits, the same for ever. `items` alone say which rows; the address's own item is not looked at."""
+def letter_id(address: addresses.Address, lane: str, items: Sequence[int], *, block: str = "") -> str:
+    """32 hexadecimal digits, the same for ever. `items` alone say which rows; the address's own item is not looked at.
+
+    `block` is the name of the event's block, for a log that has blocks, and stands for the log's id: it stays when a log
+    that was put back from a copy gets another id, and what comes into the copy instead of what was lost has other names.
+    """
     place = address.position
-    unit = [address.log_id, address.partition, place.offset, place.ordinal, sorted(set(items)), lane]
+    return _digest([block or address.log_id, address.partition, place.offset, place.ordinal, sorted(set(items)), lane])
+
+
+def block_name(producer: str, sequence: int) -> str:
+    """Of the block that this producer made as its number `sequence` in its partition; empty where nobody is named."""
+    return f"{producer}/{sequence}" if producer else ""
+
+
+def row_letter_id(whole: str, items: Sequence[int]) -> str:
+    """Of rows that failed when the event of the letter `whole` was replayed."""
+    return _digest([whole, sorted(set(items))])
+
+
+def _digest(unit: Sequence[object]) -> str:
     return hashlib.blake2b(msgspec.json.encode(unit), digest_size=16).hexdigest()
 
 

@@ -9,10 +9,12 @@ from __future__ import annotations
 import dataclasses
 import enum
 from collections.abc import Sequence
-
-import pyarrow as pa
+from typing import TYPE_CHECKING
 
 from penstock.core import addresses, results
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 LOG_COLUMN, PARTITION_COLUMN, OFFSET_COLUMN = "_penstock_log", "_penstock_partition", "_penstock_offset"
 ORDINAL_COLUMN, ITEM_COLUMN = "_penstock_ordinal", "_penstock_item"

@@ -30,6 +30,7 @@ class Marker(msgspec.Struct, frozen=True, kw_only=True):
     """`attempt` is that of the letter; `replay_offset` where its replay stands in the replay log, NOWHERE if discarded.
 
     `category` is the letter's and `letter_offset` where it stands beside the marker; NOWHERE if the writer did not know.
+    `run` is the id of the run (`core.runs`) that did it, if it was one.
     """
 
     kind: Kind
@@ -41,12 +42,13 @@ class Marker(msgspec.Struct, frozen=True, kw_only=True):
     reason: str = ""
     category: str = ""
     letter_offset: int = NOWHERE
+    run: str = ""
 
 
 _PREFIX = "penstock.marker."
 _VERSION_HEADER = _PREFIX + "version"
 _HEADERS = {name: _PREFIX + name.replace("_", "-") for name in Marker.__struct_fields__}
-_LATER = frozenset(("category", "letter_offset"))
+_LATER = frozenset(("category", "letter_offset", "run"))
 """Fields that the first markers did not have."""
 
 
@@ -58,7 +60,8 @@ def is_marker(headers: Mapping[str, bytes]) -> bool:
 def encode(marker: Marker) -> tuple[bytes, dict[str, bytes]]:
     """The record's value, which is empty, and its headers."""
     fields: dict[str, object] = msgspec.to_builtins(marker)
-    headers = {_HEADERS[name]: str(value)[:MAX_REASON_CHARACTERS].encode(errors="replace") for name, value in fields.items()}
+    told = {name: value for name, value in fields.items() if name != "run" or value}
+    headers = {_HEADERS[name]: str(value)[:MAX_REASON_CHARACTERS].encode(errors="replace") for name, value in told.items()}
     return b"", {_VERSION_HEADER: b"%d" % VERSION, **headers}
 
 

@@ -8,10 +8,13 @@ from __future__ import annotations
 
 import dataclasses
 import enum
+import functools
 import hashlib
 import json
+from typing import TYPE_CHECKING, Any
 
-import pyarrow as pa
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 
 class FieldType(enum.Enum):
@@ -84,42 +87,53 @@ TYPE_METADATA = b"penstock.type"
 
 _MARKED = (FieldType.JSON, FieldType.UUID)
 
-_PLAIN_TYPES: dict[FieldType, pa.DataType] = {
-    FieldType.STRING: pa.string(),
-    FieldType.BOOLEAN: pa.bool_(),
-    FieldType.INT32: pa.int32(),
-    FieldType.INT64: pa.int64(),
-    FieldType.FLOAT64: pa.float64(),
-    FieldType.DATE: pa.date32(),
-    FieldType.TIMESTAMP: pa.timestamp("us", tz="UTC"),
-    FieldType.UUID: pa.string(),
-    FieldType.BYTES: pa.binary(),
-    FieldType.JSON: pa.string(),
-}
+
+@functools.cache
+def _plain_types() -> dict[FieldType, pa.DataType]:
+    return {
+        FieldType.STRING: _arrow().string(),
+        FieldType.BOOLEAN: _arrow().bool_(),
+        FieldType.INT32: _arrow().int32(),
+        FieldType.INT64: _arrow().int64(),
+        FieldType.FLOAT64: _arrow().float64(),
+        FieldType.DATE: _arrow().date32(),
+        FieldType.TIMESTAMP: _arrow().timestamp("us", tz="UTC"),
+        FieldType.UUID: _arrow().string(),
+        FieldType.BYTES: _arrow().binary(),
+        FieldType.JSON: _arrow().string(),
+    }
+
+
+@functools.cache
+def _arrow() -> Any:
+    """The column library, which an operator that compares schemas never needs: a third of its memory."""
+    import pyarrow
+
+    return pyarrow
 
 
 def arrow_type(field: Field) -> pa.DataType:
     """The type of the field's column in a block. UUIDs are canonical lower-case text: engines cast it, stores take it."""
     if field.type is FieldType.DECIMAL:
-        return pa.decimal128(field.precision, field.scale)
+        return _arrow().decimal128(field.precision, field.scale)
     if field.type is FieldType.LIST:
         if field.element is None:
             raise ValueError(f"field {field.name!r}: a List needs an element")
-        return pa.list_(arrow_field(dataclasses.replace(field.element, name="item")))
+        return _arrow().list_(arrow_field(dataclasses.replace(field.element, name="item")))
     if field.type is FieldType.STRUCT:
-        return pa.struct([arrow_field(member) for member in field.fields])
-    return _PLAIN_TYPES[field.type]
+        return _arrow().struct([arrow_field(member) for member in field.fields])
+    return _plain_types()[field.type]
 
 
 def arrow_field(field: Field) -> pa.Field:
     """Always nullable, also when required: what is required may change while older blocks wait in the log."""
     metadata = {TYPE_METADATA: field.type.value.encode()} if field.type in _MARKED else None
-    return pa.field(field.name, arrow_type(field), metadata=metadata)
+    return _arrow().field(field.name, arrow_type(field), metadata=metadata)
 
 
 def arrow_schema(schema: Schema) -> pa.Schema:
     """The declared columns in their declared order, without the columns that every block adds (core.blocks)."""
-    return pa.schema([arrow_field(field) for field in schema.fields])
+    return _arrow().schema([arrow_field(field) for field in schema.fields])
 
 
 def added_fields(schema: Schema) -> list[pa.Field]:

@@ -10,8 +10,9 @@ import dataclasses
 import enum
 import hashlib
 from collections.abc import Collection, Sequence
+from typing import Protocol
 
-from penstock.core import addresses, deadletters, markers
+from penstock.core import addresses, deadletters, lineage, markers
 
 MAX_REPLAYS = 3
 FINGERPRINT_CHARACTERS = 12
@@ -36,6 +37,14 @@ def fingerprint_id(fingerprint: str) -> str:
     return hashlib.blake2b(fingerprint.encode(), digest_size=16).hexdigest()[:FINGERPRINT_CHARACTERS]
 
 
+class Condition(Protocol):
+    """See core.letter_condition."""
+
+    sql: str
+
+    def admits(self, letters: Sequence[deadletters.DeadLetter]) -> list[bool]: ...
+
+
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Filters:
     """What is meant; an empty set narrows nothing. Times are microseconds since the epoch, `until` is exclusive.
@@ -49,8 +58,17 @@ class Filters:
     fingerprints: frozenset[str] = frozenset()
     since_microseconds: int = 0
     until_microseconds: int | None = None
+    where: Condition | None = None
 
-    def admit(self, letter: deadletters.DeadLetter) -> bool:
+    def admit(self, letters: Sequence[deadletters.DeadLetter]) -> list[bool]:
+        """Which of these are meant. Raises ConditionError."""
+        plain = [self._admit(letter) for letter in letters]
+        if self.where is None or not any(plain):
+            return plain
+        true = iter(self.where.admits([letter for letter, fits in zip(letters, plain, strict=True) if fits]))
+        return [fits and next(true) for fits in plain]
+
+    def _admit(self, letter: deadletters.DeadLetter) -> bool:
         return (
             (not self.categories or letter.category.value in self.categories)
             and (not self.sinks or letter.sink in self.sinks)
@@ -84,13 +102,20 @@ class _Fate:
 
 
 class Marks:
-    """All markers of the dead-letter topic, folded by letter."""
+    """All markers of the dead-letter topic, folded by letter. Of `run`, if one is named, each is kept as well."""
 
-    def __init__(self) -> None:
+    def __init__(self, run: str = "") -> None:
         self._fates: dict[str, _Fate] = {}
         self._highest: dict[tuple[str, int], int] = {}
+        self._run = run
+        self.of_run: dict[str, tuple[markers.Marker, int]] = {}
+        """By letter, the marker of the run's own last attempt, and its partition."""
 
     def add(self, marker: markers.Marker, partition: int) -> None:
+        if self._run and marker.run == self._run:
+            known = self.of_run.get(marker.id)
+            if known is None or marker.attempt >= known[0].attempt:
+                self.of_run[marker.id] = marker, partition
         fate = self._fates.setdefault(marker.id, _Fate())
         if marker.kind is markers.Kind.DISCARDED:
             fate.discarded_attempt = max(fate.discarded_attempt, marker.attempt)
@@ -132,17 +157,17 @@ class Marks:
         return State.QUARANTINED if letter.attempt > max_replays else State.OUTSTANDING
 
 
-def is_settled(letter: deadletters.DeadLetter, log_id: str, progress: Progress) -> bool:
+def is_settled(letter: deadletters.DeadLetter, log: lineage.Lineage, progress: Progress) -> bool:
     """Whether the lane is done with the block, or the replay, that the letter came out of.
 
     Until then a crash makes the lane try the unit again by itself; replayed as well, it could land twice.
     """
     if letter.attempt > 1:
         return progress.replays_finished >= progress.replays_end
-    return letter.log_id != log_id or letter.offset < progress.events_finished
+    return not log.holds(letter.log_id, letter.partition, letter.offset) or letter.offset < progress.events_finished
 
 
-def in_address_order(letter: deadletters.DeadLetter) -> tuple[str, int, addresses.Position]:
+def in_address_order(letter: deadletters.DeadLetter, log: lineage.Lineage) -> tuple[int, str, int, addresses.Position]:
     """Sort key: replays go out in the order in which the events came in."""
     items: Sequence[int] = letter.items or (0,)
-    return letter.log_id, letter.partition, addresses.Position(letter.offset, letter.ordinal, items[0])
+    return log.age(letter.log_id), letter.log_id, letter.partition, addresses.Position(letter.offset, letter.ordinal, items[0])

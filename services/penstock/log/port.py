@@ -1,8 +1,9 @@
 """The `EventLog` port.
 
 Topics: `EVENTS` is the main log; `DEAD_LETTERS` holds dead letters; `OUTCOMES` what became of letters that stand in topics of
-others; `replay_topic(sink)` is one lane's replay log. All of a pipeline's topics have the same number of partitions. One record
-of `EVENTS` is one block (core.blocks).
+others, and which runs of replays are done; `ACCEPTED` the pipeline objects that were accepted; `replay_topic(sink)` is one
+lane's replay log. All of a pipeline's topics have the same number of partitions. One record of `EVENTS` is one block
+(core.blocks).
 """
 
 from __future__ import annotations
@@ -13,9 +14,12 @@ from typing import Protocol
 
 import pyarrow as pa
 
+from penstock.core import lineage
+
 EVENTS = "events"
 DEAD_LETTERS = "dead-letters"
 OUTCOMES = "outcomes"
+ACCEPTED = "accepted"
 
 TOPIC = "kafka-topic"
 PARTITION = "kafka-partition"
@@ -185,6 +189,10 @@ class EventLog(Protocol):
     @property
     def log_id(self) -> str:
         """Identity of this log's data; a recreated log has another one."""
+
+    @property
+    def known_as(self) -> lineage.Lineage:
+        """`log_id`, and the ids that the log had before it was given this one."""
 
     @property
     def partitions(self) -> int: ...

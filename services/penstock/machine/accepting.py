@@ -20,6 +20,9 @@ _LIVE = ("spec.schema", "spec.sinks")
 """What may differ while old and new processes run side by side: older blocks are read by name, and sinks have their own lanes."""
 
 
+_TRIES = 20
+
+
 class EditRefusedError(Exception):
     """The object can't take the place of the accepted one now; the message has each problem with its remedy."""
 
@@ -31,16 +34,23 @@ class Accepting:
         self._pipeline, self._log, self._memory = pipeline, log, memory.InLog(log)
 
     async def admit(self) -> None:
-        """Have the object accepted. Raises EditRefusedError, LogError."""
-        before = await self._memory.pinned()
-        if before == self._pipeline:
-            return
-        if before is not None:
-            await self._check(before)
-            for notice in edits.notices(before, self._pipeline):
-                _log.info("edit", notice=notice)
-        left = retired.left_behind(before, self._pipeline, await self._memory.retired())
-        await self._memory.pin(self._pipeline, left)
+        """Have the object accepted. Of two at the same moment one is first, and the other an edit of that one.
+
+        Raises EditRefusedError, LogError.
+        """
+        for _ in range(_TRIES):
+            known = await self._memory.newest()
+            before = known.pipeline
+            if before == self._pipeline:
+                return
+            if before is not None:
+                await self._check(before)
+            left = retired.left_behind(before, self._pipeline, known.retired)
+            if await self._memory.replace(known, self._pipeline, left):
+                for notice in edits.notices(before, self._pipeline) if before else ():
+                    _log.info("edit", notice=notice)
+                return
+        raise port.LogUnavailableError("other processes change the pipeline of this log all the time; waiting for them to agree")
 
     async def _check(self, before: api_pipeline.BatchPipeline) -> None:
         problems = edits.check_edit(before, self._pipeline, drained=False)

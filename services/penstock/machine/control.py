@@ -10,10 +10,11 @@ import grpc
 import pyarrow as pa
 from pyarrow import ipc
 
-from penstock.core import breaker
+from penstock.core import breaker, errors
 from penstock.core.batching import model
 from penstock.log import port
 from penstock.machine import retired, skipping, strays
+from penstock.machine.parts import settled
 from penstock.replay import job
 from penstock.v1 import control_pb2, control_pb2_grpc
 
@@ -37,6 +38,12 @@ class Machine(Protocol):
 
     def apply(self, sink: str, write_model: model.WriteModel | None, circuit: breaker.Mode | None) -> None:
         """None: as it is. Raises KeyError for a sink that is not there."""
+
+    def follow(self, sink: str, told: settled.Told) -> None:
+        """Raises KeyError for a sink that is not there, ValueError for settings that can't be used."""
+
+    def open_circuit(self, sink: str, why: str) -> None:
+        """Raises KeyError for a sink that is not there."""
 
     async def set_lifecycle(self, sink: str, lifecycle: str) -> str:
         """Raises KeyError for a sink that is not there, ValueError for an unknown lifecycle."""
@@ -73,7 +80,12 @@ class ControlServicer(control_pb2_grpc.ControlServicer):
     ) -> control_pb2.ApplyResponse:
         try:
             told = _write_model(request.model) if request.HasField("model") else None
-            self._machine.apply(request.sink, told, breaker.Mode(request.circuit) if request.circuit else None)
+            if request.settings_version:
+                self._machine.follow(request.sink, _settings(request))
+            if told is not None or request.circuit:
+                self._machine.apply(request.sink, told, breaker.Mode(request.circuit) if request.circuit else None)
+            if request.open_because:
+                self._machine.open_circuit(request.sink, request.open_because)
         except KeyError as error:
             await context.abort(grpc.StatusCode.NOT_FOUND, str(error.args[0]))
         except ValueError as error:
@@ -111,7 +123,7 @@ class ControlServicer(control_pb2_grpc.ControlServicer):
                 yield progress
         except NotHereError as error:
             await context.abort(grpc.StatusCode.NOT_FOUND, str(error.args[0]))
-        except (job.BusyError, strays.StraysError, port.LogError) as error:
+        except (job.BusyError, strays.StraysError, errors.InvalidPipelineError, port.LogError) as error:
             await context.abort(grpc.StatusCode.FAILED_PRECONDITION, str(error))
 
     async def Discard(  # noqa: N802
@@ -121,7 +133,7 @@ class ControlServicer(control_pb2_grpc.ControlServicer):
             return await self._machine.discard(request)
         except NotHereError as error:
             await context.abort(grpc.StatusCode.NOT_FOUND, str(error.args[0]))
-        except (job.BusyError, strays.StraysError, port.LogError) as error:
+        except (job.BusyError, strays.StraysError, errors.InvalidPipelineError, port.LogError) as error:
             await context.abort(grpc.StatusCode.FAILED_PRECONDITION, str(error))
 
     async def Skip(  # noqa: N802
@@ -134,6 +146,11 @@ class ControlServicer(control_pb2_grpc.ControlServicer):
         except (skipping.SkipRefusedError, port.LogError) as error:
             await context.abort(grpc.StatusCode.FAILED_PRECONDITION, str(error))
 
+    async def SteerReplay(  # noqa: N802
+        self, request: control_pb2.SteerReplayRequest, context: Context
+    ) -> control_pb2.SteerReplayResponse:
+        await context.abort(grpc.StatusCode.FAILED_PRECONDITION, "this process is no replay; the caller of one gives its rate")
+
     async def DropLane(  # noqa: N802
         self, request: control_pb2.DropLaneRequest, context: Context
     ) -> control_pb2.DropLaneResponse:
@@ -141,6 +158,10 @@ class ControlServicer(control_pb2_grpc.ControlServicer):
             return await self._machine.drop_lane(request)
         except (retired.DropRefusedError, port.LogError) as error:
             await context.abort(grpc.StatusCode.FAILED_PRECONDITION, str(error))
+
+
+def _settings(message: control_pb2.ApplyRequest) -> settled.Told:
+    return settled.Told(settings=message.settings, version=message.settings_version, generation=message.generation)
 
 
 def _write_model(message: control_pb2.WriteModel) -> model.WriteModel:

@@ -10,7 +10,6 @@ from collections.abc import Callable, Sequence
 import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
-from penstock.machine import control
 from penstock.machine.peers import gate
 from penstock.v1 import control_pb2_grpc
 
@@ -20,7 +19,7 @@ _LOOK_SECONDS = 0.5
 class ControlServer:
     """`start` once, `close` once. Its health is what `why_not_ready` says: serving when that is empty."""
 
-    def __init__(self, servicer: control.ControlServicer, why_not_ready: Callable[[], str], peers: gate.Peers) -> None:
+    def __init__(self, servicer: control_pb2_grpc.ControlServicer, why_not_ready: Callable[[], str], peers: gate.Peers) -> None:
         """`peers` says who may ask at an address; the socket is its owner's anyway."""
         self._servicer, self._peers = servicer, peers
         self._health = health.aio.HealthServicer()

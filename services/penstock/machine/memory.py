@@ -5,8 +5,9 @@ One process keeps it in its data directory; several keep it in the log they shar
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Mapping
+import dataclasses
+import secrets
+from collections.abc import Mapping
 from typing import Protocol
 
 import msgspec
@@ -18,10 +19,12 @@ from penstock.machine import directory
 _GROUP = "accepted"
 _PARTITION = 0
 _ANY_OFFSET = 1 << 62
+_READ_BYTES = 4 << 20
+_TRIES = 100
 
 
 class Memory(Protocol):
-    """Whoever writes last is believed. Each may raise LogError or DirectoryError."""
+    """Each may raise LogError or DirectoryError."""
 
     async def pinned(self) -> api_pipeline.BatchPipeline | None:
         """The object that was accepted last; None before the first one."""
@@ -50,48 +53,94 @@ class InDirectory:
 
 
 class _Kept(msgspec.Struct, frozen=True):
-    pipeline: str
-    retired: dict[str, int]
+    """`base` is the version that this one was written over: it counts only if that was the newest then."""
+
+    pipeline: str = ""
+    retired: dict[str, int] = {}
+    base: int = 0
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Version:
+    """What is remembered, and how often that has changed."""
+
+    number: int
+    pipeline: api_pipeline.BatchPipeline | None
+    retired: Mapping[str, int]
 
 
 class InLog:
-    """`Memory`, beside the snapshots of lanes. Two that write at the same moment have read the same file, or start again."""
+    """`Memory`, as a topic of versions. The order of the log decides between two that are written over the same one: the first
+    counts, the other is as if it had never been written."""
 
-    def __init__(self, log: port.EventLog, now: Callable[[], float] = time.time) -> None:
-        self._log, self._now = log, now
+    def __init__(self, log: port.EventLog) -> None:
+        self._log = log
+
+    async def newest(self) -> Version:
+        """Raises LogError, also for an object that this release can't read."""
+        kept, number = await self._kept()
+        return Version(number=number, pipeline=_parsed(kept.pipeline), retired=kept.retired)
 
     async def pinned(self) -> api_pipeline.BatchPipeline | None:
-        kept = await self._kept()
-        if kept is None or not kept.pipeline:
-            return None
-        try:
-            return api_pipeline.BatchPipeline.model_validate_json(kept.pipeline)
-        except ValueError as error:
-            raise port.LogError(
-                f"the pipeline object that this log was last run with can't be read by this release ({error}): run the release"
-                " that was here before, or a newer one"
-            ) from error
+        return (await self.newest()).pipeline
 
-    async def pin(self, pipeline: api_pipeline.BatchPipeline, retired: Mapping[str, int]) -> None:
-        """Remember the object and what it leaves behind, in one step."""
-        await self._keep(_Kept(pipeline=pipeline.model_dump_json(by_alias=True, exclude_unset=True), retired=dict(retired)))
+    async def replace(self, known: Version, pipeline: api_pipeline.BatchPipeline, retired: Mapping[str, int]) -> bool:
+        """Remember the object and what it leaves behind, unless something else has been remembered since `known`: then False."""
+        text = pipeline.model_dump_json(by_alias=True, exclude_unset=True)
+        return await self._append(_Kept(pipeline=text, retired=dict(retired), base=known.number))
 
     async def retired(self) -> Mapping[str, int]:
-        kept = await self._kept()
-        return kept.retired if kept else {}
+        return (await self._kept())[0].retired
 
     async def retire(self, sinks: Mapping[str, int]) -> None:
-        kept = await self._kept()
-        if kept and kept.retired != sinks:
-            await self._keep(_Kept(pipeline=kept.pipeline, retired=dict(sinks)))
+        for _ in range(_TRIES):
+            kept, number = await self._kept()
+            if kept.retired == sinks or not kept.pipeline:
+                return
+            if await self._append(msgspec.structs.replace(kept, retired=dict(sinks), base=number)):
+                return
+        raise port.LogUnavailableError("what this log remembers of its pipeline changes all the time; try again")
 
-    async def _kept(self) -> _Kept | None:
-        found = await self._log.load_snapshot(port.EVENTS, _GROUP, _PARTITION, _ANY_OFFSET)
-        return msgspec.json.decode(found.content, type=_Kept) if found else None
+    async def _kept(self) -> tuple[_Kept, int]:
+        """The newest version and its number; 0 is what a former release has left, or nothing."""
+        before = await self._log.load_snapshot(port.EVENTS, _GROUP, _PARTITION, _ANY_OFFSET)
+        kept, number = msgspec.json.decode(before.content, type=_Kept) if before else _Kept(), 0
+        for record in await self._records():
+            claim = msgspec.json.decode(record.value, type=_Kept)
+            if claim.base == number:
+                kept, number = claim, number + 1
+        return kept, number
 
-    async def _keep(self, kept: _Kept) -> None:
-        # Whatever the clocks say: a snapshot of a lower offset takes the place of those above it.
-        offset = int(self._now() * 1e6)
-        await self._log.save_snapshot(
-            port.EVENTS, _GROUP, _PARTITION, port.Snapshot(offset=offset, content=msgspec.json.encode(kept))
-        )
+    async def _records(self) -> list[port.Record]:
+        found: list[port.Record] = []
+        bounds = await self._log.bounds(port.ACCEPTED, _PARTITION)
+        offset = bounds.start
+        while offset < bounds.end and (more := await self._log.read(port.ACCEPTED, _PARTITION, offset, max_bytes=_READ_BYTES)):
+            found += more
+            offset = more[-1].end
+        return found
+
+    async def _append(self, claim: _Kept) -> bool:
+        """Whether it counts."""
+        token = f"accepted-{secrets.token_hex(8)}"
+        new = port.NewRecord(value=msgspec.json.encode(claim), headers={}, producer=token, sequence=0)
+        await self._log.append(port.ACCEPTED, _PARTITION, new)
+        number, first = 0, ""
+        for record in await self._records():
+            if msgspec.json.decode(record.value, type=_Kept).base == number:
+                number, first = number + 1, record.producer
+                if number == claim.base + 1:
+                    break
+        return first == token and number == claim.base + 1
+
+
+def _parsed(text: str) -> api_pipeline.BatchPipeline | None:
+    if not text:
+        return None
+    try:
+        return api_pipeline.BatchPipeline.model_validate_json(text)
+    except ValueError as error:
+        raise port.LogError(
+            f"the pipeline object that this log was last run with can't be read by this release ({error}): run the release"
+            " that was here before, or a newer one"
+        ) from error

@@ -12,6 +12,9 @@ import ssl
 from collections.abc import Mapping
 from typing import Protocol
 
+import structlog
+
+from penstock.api import references
 from penstock.api.model import base as api_base
 from penstock.api.model import log as api_log
 from penstock.api.model import pipeline as api_pipeline
@@ -22,8 +25,12 @@ from penstock.log import port
 from penstock.log.embedded import front as embedded
 from penstock.log.kafka import front as kafka
 from penstock.log.kafka import settings as kafka_settings
+from penstock.log.kafka.foreign import front as foreign
 from penstock.machine import directory, lanes, secrets, sourcing
+from penstock.sinks import port as sinks_port
 from penstock.tls import client as tls_client
+
+_log = structlog.get_logger()
 
 _MECHANISMS = {
     "ScramSha512": kafka_settings.Mechanism.SCRAM_SHA_512,
@@ -64,7 +71,7 @@ async def _open_beside(
     partitions: int,
     *,
     read_only: bool,
-) -> port.EventLog:
+) -> foreign.Own:
     """The pipeline's own log beside the topics of its source, and grown with them."""
     if is_shared(pipeline):
         settings = dataclasses.replace(settings_for(pipeline, secret_store), partitions=partitions)
@@ -80,7 +87,7 @@ async def _open_embedded(
     *,
     read_only: bool,
     grows: bool = False,
-) -> port.EventLog:
+) -> foreign.Own:
     if data is None:
         raise port.LogError("spec.log.type is not Kafka: only one process can have an embedded log; use `penstock run`")
     if read_only:
@@ -118,19 +125,6 @@ def settings_for(pipeline: api_pipeline.BatchPipeline, secret_store: secrets.Sec
     )
 
 
-def credentials(pipeline: api_pipeline.BatchPipeline, secret_store: secrets.SecretStore) -> object:
-    """What the secrets of `spec.log` and of a source in Kafka hold now, to be compared with an earlier answer; None when they
-    can't be read."""
-    clusters = [pipeline.spec.log and pipeline.spec.log.kafka, sourcing.kafka_source(pipeline)]
-    told = {name for cluster in clusters if cluster for name in secrets.names_in(cluster)}
-    if not told:
-        return None
-    try:
-        return {name: secret_store.named(name).read() for name in told}
-    except secret_port.SecretError:
-        return None
-
-
 class Cluster(Protocol):
     """How a part of the API that names a cluster says who Penstock is there."""
 
@@ -142,7 +136,35 @@ class Cluster(Protocol):
 
 
 def security(told: Cluster, secret_store: secrets.SecretStore) -> kafka_settings.Security:
-    """Raises SinkError (config), SecretError."""
+    """As the secrets have it now, and whenever a connection is made. Raises SinkError (config), SecretError."""
+    found = _security(told, secret_store)
+    if found.tls is None and found.login is None:
+        return found
+    return dataclasses.replace(found, renewed=_Renewal(found, told, secret_store))
+
+
+class _Renewal:
+    """While a secret is being exchanged it may be unreadable: then what it was last goes on."""
+
+    def __init__(self, known: kafka_settings.Security, told: Cluster, secret_store: secrets.SecretStore) -> None:
+        self._known, self._told, self._store = known, told, secret_store
+        self._values: object = None
+
+    def __call__(self) -> kafka_settings.Security:
+        try:
+            # Connections are tried many times a second while brokers are away, and an authority takes milliseconds to load.
+            parts = filter(None, (self._told.authentication, self._told.tls))
+            values = {name: self._store.named(name).read() for part in parts for name in references.secrets(part)}
+            if values != self._values:
+                if self._values is not None:
+                    _log.info("credentials_changed", secrets=sorted(values))
+                self._known, self._values = _security(self._told, self._store), values
+        except (sinks_port.SinkError, secret_port.SecretError) as error:
+            _log.warning("credentials_kept", why=str(error))
+        return self._known
+
+
+def _security(told: Cluster, secret_store: secrets.SecretStore) -> kafka_settings.Security:
     return kafka_settings.Security(tls=_tls(told, secret_store), login=_login(told, secret_store))
 
 

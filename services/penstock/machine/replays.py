@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator, Sequence
 from penstock.api.model import pipeline as api_pipeline
 from penstock.api.model import replay as api_replay
 from penstock.batcher import settings as lane_settings
-from penstock.core import failpoints, selection
+from penstock.core import failpoints, letter_condition, selection
 from penstock.log import port
 from penstock.machine import secrets, strays
 from penstock.replay import job, survey, watch
@@ -41,7 +41,7 @@ class ReplayDesk:
         async with self._order(request.letters, request.max_replays or selection.MAX_REPLAYS) as wanted:
             under_way = self._jobs.replay(
                 wanted,
-                events_per_second=request.events_per_second or job.EVENTS_PER_SECOND,
+                pace=job.Pace(events_per_second=request.events_per_second or job.EVENTS_PER_SECOND),
                 reason=request.reason,
                 wait_seconds=request.wait_seconds,
                 suspend=suspend,
@@ -72,6 +72,7 @@ def order(
     wanted: selection.Filters,
     max_replays: int = selection.MAX_REPLAYS,
     others: replay_strays.Strays | None = None,
+    run: str = "",
 ) -> survey.Order:
     """What is asked of a pipeline; its lanes are where letters can go, also those written under a sink's old name."""
 
@@ -86,6 +87,7 @@ def order(
         lanes=frozenset({others.home.lane}) if others else lanes,
         max_replays=max_replays,
         others=others,
+        run=run,
         renamed={was: now for was, now in renamed.items() if was not in lanes},
     )
 
@@ -99,6 +101,7 @@ def letters_message(wanted: selection.Filters, topic: api_replay.KafkaTopic | No
         since_microseconds=wanted.since_microseconds,
         until_microseconds=wanted.until_microseconds,
         kafka_topic=topic.model_dump_json(by_alias=True, exclude_none=True) if topic else "",
+        where=wanted.where.sql if wanted.where else "",
     )
 
 
@@ -111,6 +114,7 @@ def filters(told: control_pb2.LetterSelection) -> selection.Filters:
         fingerprints=_set(told.fingerprints),
         since_microseconds=told.since_microseconds,
         until_microseconds=told.until_microseconds if told.HasField("until_microseconds") else None,
+        where=letter_condition.Condition(told.where) if told.where else None,
     )
 
 

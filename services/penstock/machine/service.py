@@ -28,6 +28,7 @@ from penstock.machine import (
     directory,
     expiring,
     finished,
+    growing,
     letter_counts,
     memory,
     opening,
@@ -35,9 +36,10 @@ from penstock.machine import (
     replays,
     retired,
     secrets,
+    troubles,
     waiting,
 )
-from penstock.machine.parts import doors, lane_set, outlook, stores, upkeep
+from penstock.machine.parts import doors, lane_set, outlook, settled, stores, upkeep
 from penstock.machine.peers import gate
 from penstock.sinks import port as sinks_port
 from penstock.telemetry import exposition, runtime, stages
@@ -169,12 +171,13 @@ class Machine:
             (letter_counts.COUNT_SECONDS, kept.letters.count),
             (letter_counts.SAVE_SECONDS, kept.letters.save),
             (expiring.LOOK_SECONDS, self._expiring.look),
+            (growing.LOOK_SECONDS, growing.Growing(log, running).look),
         ):
             self._keep_running(asyncio.create_task(upkeep.regularly(seconds, chore)))
 
     def _watch_over(self, log: port.EventLog) -> None:
         accepted = accepting.Accepting(self._pipeline, log) if self._doors and self._is_shared else None
-        self._watch = outlook.LogWatch(log, accepted, functools.partial(opening.credentials, self._pipeline, self._secrets))
+        self._watch = outlook.LogWatch(log, accepted, functools.partial(troubles.refusal, self._pipeline, self._secrets))
         if self._doors:
             self._outlook.doors_over(self._doors, self._watch)
         self._keep_running(asyncio.create_task(self._watch.run()))
@@ -249,8 +252,6 @@ class Machine:
     @property
     def broken(self) -> str:
         """Why this process should end so that another one takes over: its log has fallen silent for it alone."""
-        if self._watch and (why := self._watch.outdated):
-            return why
         failures = self._lanes.failures if self._lanes else []
         return next((failure.message for failure in failures if failure.code == port.LogError.__name__), "")
 
@@ -298,6 +299,7 @@ class Machine:
             cpu_seconds=time.process_time(),
             stage_seconds=stages.seconds(),
             message=self.why_not_ready(),
+            trouble=troubles.of(self._waiting.error, self._watch),
         )
 
     async def _retired_lanes(self) -> list[control_pb2.RetiredLane]:
@@ -332,6 +334,12 @@ class Machine:
 
     def apply(self, sink: str, write_model: model.WriteModel | None, circuit: breaker.Mode | None) -> None:
         self._here.apply(sink, write_model, circuit)
+
+    def follow(self, sink: str, told: settled.Told) -> None:
+        self._here.follow(sink, told)
+
+    def open_circuit(self, sink: str, why: str) -> None:
+        self._here.open_circuit(sink, why)
 
     async def set_lifecycle(self, sink: str, lifecycle: str) -> str:
         reached = self._here.set_lifecycle(sink, lifecycle)

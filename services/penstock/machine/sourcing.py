@@ -36,7 +36,7 @@ async def open_source(
     told: api_source.KafkaSource,
     security: kafka_settings.Security,
     secret: Callable[[str, str], str],
-    own: Callable[[int], Awaitable[port.EventLog]],
+    own: Callable[[int], Awaitable[foreign.Own]],
 ) -> port.EventLog:
     """`secret` reads a key of a secret; `own` opens the pipeline's own log, with so many partitions. Raises LogError."""
     settings = foreign.Settings(

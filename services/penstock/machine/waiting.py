@@ -28,6 +28,8 @@ class Waiting:
 
     def __init__(self, told: Callable[[str], None] = nobody, pause: Callable[[float], Awaitable[None]] = asyncio.sleep) -> None:
         self._told, self._pause = told, pause
+        self.error: Exception | None = None
+        """What `why` was made of."""
         self.why = ""
         """Why the present step is tried again; empty while there is no reason."""
 
@@ -43,8 +45,10 @@ class Waiting:
             try:
                 done = await step()
             except mendable as error:
+                self.error = error
                 self.say(text(error))
             else:
+                self.error = None
                 self.say("")
                 return done
             await self._pause(seconds)

@@ -69,6 +69,8 @@ class StatusResponse(_message.Message):
     RETIRED_FIELD_NUMBER: _builtins.int
     MESSAGE_FIELD_NUMBER: _builtins.int
     STAGE_SECONDS_FIELD_NUMBER: _builtins.int
+    REPLAY_FIELD_NUMBER: _builtins.int
+    TROUBLE_FIELD_NUMBER: _builtins.int
     namespace: _builtins.str
     pipeline: _builtins.str
     lifecycle: _builtins.str
@@ -78,6 +80,8 @@ class StatusResponse(_message.Message):
     cpu_seconds: _builtins.float
     message: _builtins.str
     """What the process waits for, or why it is not ready; empty when it is."""
+    replay: _builtins.str
+    """Of a process that is a replay and nothing else: how far it is, as JSON; its last one is also its pod's last message."""
     @_builtins.property
     def ingest(self) -> Global___IngestStatus: ...
     @_builtins.property
@@ -89,6 +93,10 @@ class StatusResponse(_message.Message):
         """Of all lanes and sinks of the process, by stage: read, decode, deduplicate, state, explode, transform, form (CPU), encode,
         produce (elapsed).
         """
+
+    @_builtins.property
+    def trouble(self) -> Global___Trouble:
+        """Why the process waits, or why its log can't be reached now; absent where neither is so."""
 
     def __init__(
         self,
@@ -105,14 +113,43 @@ class StatusResponse(_message.Message):
         retired: _abc.Iterable[Global___RetiredLane] | None = ...,
         message: _builtins.str = ...,
         stage_seconds: _abc.Mapping[_builtins.str, _builtins.float] | None = ...,
+        replay: _builtins.str = ...,
+        trouble: Global___Trouble | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["ingest", b"ingest"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["ingest", b"ingest", "trouble", b"trouble"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cpu_seconds", b"cpu_seconds", "ingest", b"ingest", "lanes", b"lanes", "lifecycle", b"lifecycle", "log_bytes", b"log_bytes", "log_id", b"log_id", "message", b"message", "namespace", b"namespace", "pipeline", b"pipeline", "retired", b"retired", "stage_seconds", b"stage_seconds", "uptime_seconds", b"uptime_seconds"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cpu_seconds", b"cpu_seconds", "ingest", b"ingest", "lanes", b"lanes", "lifecycle", b"lifecycle", "log_bytes", b"log_bytes", "log_id", b"log_id", "message", b"message", "namespace", b"namespace", "pipeline", b"pipeline", "replay", b"replay", "retired", b"retired", "stage_seconds", b"stage_seconds", "trouble", b"trouble", "uptime_seconds", b"uptime_seconds"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___StatusResponse: _TypeAlias = StatusResponse  # noqa: Y015
+
+@_typing.final
+class Trouble(_message.Message):
+    """`code` is LOG_UNREACHABLE, LOG_CREDENTIALS_REJECTED or SECRET where it is the process's, else the sink's own or the store's."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CODE_FIELD_NUMBER: _builtins.int
+    MESSAGE_FIELD_NUMBER: _builtins.int
+    REMEDY_FIELD_NUMBER: _builtins.int
+    code: _builtins.str
+    message: _builtins.str
+    remedy: _builtins.str
+    def __init__(
+        self,
+        *,
+        code: _builtins.str = ...,
+        message: _builtins.str = ...,
+        remedy: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["code", b"code", "message", b"message", "remedy", b"remedy"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Trouble: _TypeAlias = Trouble  # noqa: Y015
 
 @_typing.final
 class RetiredLane(_message.Message):
@@ -215,6 +252,8 @@ class LaneStatus(_message.Message):
     HEDGES_FIELD_NUMBER: _builtins.int
     PRESSURE_FIELD_NUMBER: _builtins.int
     PARTITIONS_FIELD_NUMBER: _builtins.int
+    TROUBLE_FIELD_NUMBER: _builtins.int
+    SETTINGS_VERSION_FIELD_NUMBER: _builtins.int
     sink: _builtins.str
     state: _builtins.str
     """Starting, Running, Paused, Halted (a condition needs a person), Draining, Drained."""
@@ -224,6 +263,8 @@ class LaneStatus(_message.Message):
     """Events and rows that the ledger knows to be dead-lettered."""
     pressure: _builtins.int
     """How far the store's wish for less has moved batches towards fewer and larger ones; 0 not at all."""
+    settings_version: _builtins.str
+    """Which settings the lane follows: of its file, or of the last Apply. Empty where none can be applied."""
     @_builtins.property
     def delivery(self) -> Global___Delivery: ...
     @_builtins.property
@@ -246,6 +287,10 @@ class LaneStatus(_message.Message):
     def partitions(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
         """Those of the log that are this process's."""
 
+    @_builtins.property
+    def trouble(self) -> Global___Trouble:
+        """Why the last write failed, or why the lane has not begun; absent once one has succeeded since."""
+
     def __init__(
         self,
         *,
@@ -265,10 +310,12 @@ class LaneStatus(_message.Message):
         hedges: Global___Hedges | None = ...,
         pressure: _builtins.int = ...,
         partitions: _abc.Iterable[_builtins.int] | None = ...,
+        trouble: Global___Trouble | None = ...,
+        settings_version: _builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["batching", b"batching", "dead_letters", b"dead_letters", "delivery", b"delivery", "endpoints", b"endpoints", "hedges", b"hedges", "lag", b"lag", "ledger", b"ledger", "replays", b"replays"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["batching", b"batching", "dead_letters", b"dead_letters", "delivery", b"delivery", "endpoints", b"endpoints", "hedges", b"hedges", "lag", b"lag", "ledger", b"ledger", "replays", b"replays", "trouble", b"trouble"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["batching", b"batching", "circuit", b"circuit", "dead_letters", b"dead_letters", "dead_letters_written", b"dead_letters_written", "delivery", b"delivery", "endpoints", b"endpoints", "flushes", b"flushes", "hedges", b"hedges", "lag", b"lag", "ledger", b"ledger", "message", b"message", "partitions", b"partitions", "pressure", b"pressure", "replays", b"replays", "sink", b"sink", "state", b"state"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["batching", b"batching", "circuit", b"circuit", "dead_letters", b"dead_letters", "dead_letters_written", b"dead_letters_written", "delivery", b"delivery", "endpoints", b"endpoints", "flushes", b"flushes", "hedges", b"hedges", "lag", b"lag", "ledger", b"ledger", "message", b"message", "partitions", b"partitions", "pressure", b"pressure", "replays", b"replays", "settings_version", b"settings_version", "sink", b"sink", "state", b"state", "trouble", b"trouble"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -626,9 +673,21 @@ class ApplyRequest(_message.Message):
     SINK_FIELD_NUMBER: _builtins.int
     MODEL_FIELD_NUMBER: _builtins.int
     CIRCUIT_FIELD_NUMBER: _builtins.int
+    SETTINGS_FIELD_NUMBER: _builtins.int
+    SETTINGS_VERSION_FIELD_NUMBER: _builtins.int
+    GENERATION_FIELD_NUMBER: _builtins.int
+    OPEN_BECAUSE_FIELD_NUMBER: _builtins.int
     sink: _builtins.str
     circuit: _builtins.str
     """Auto, ForcedOpen, MetricsOnly, Disabled. Empty: as it is."""
+    settings: _builtins.str
+    """The members of the sink that need no restart, as JSON of `spec.sinks[]`; what is not there has its default. Empty: as they are."""
+    settings_version: _builtins.str
+    """What LaneStatus says from then on."""
+    generation: _builtins.int
+    """Of the object they are from. Settings of an older one than the last are ignored."""
+    open_because: _builtins.str
+    """Opens a closed circuit, because most of the lane's other processes have theirs open. It closes by itself, as always."""
     @_builtins.property
     def model(self) -> Global___WriteModel:
         """Absent: as it is."""
@@ -639,10 +698,14 @@ class ApplyRequest(_message.Message):
         sink: _builtins.str = ...,
         model: Global___WriteModel | None = ...,
         circuit: _builtins.str = ...,
+        settings: _builtins.str = ...,
+        settings_version: _builtins.str = ...,
+        generation: _builtins.int = ...,
+        open_because: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["model", b"model"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["circuit", b"circuit", "model", b"model", "sink", b"sink"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["circuit", b"circuit", "generation", b"generation", "model", b"model", "open_because", b"open_because", "settings", b"settings", "settings_version", b"settings_version", "sink", b"sink"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -761,11 +824,14 @@ class LetterSelection(_message.Message):
     SINCE_MICROSECONDS_FIELD_NUMBER: _builtins.int
     UNTIL_MICROSECONDS_FIELD_NUMBER: _builtins.int
     KAFKA_TOPIC_FIELD_NUMBER: _builtins.int
+    WHERE_FIELD_NUMBER: _builtins.int
     since_microseconds: _builtins.int
     """Since the epoch; `until` is exclusive."""
     until_microseconds: _builtins.int
     kafka_topic: _builtins.str
     """Letters that stand in a topic of others, as JSON of a DeadLetterReplay's spec.source.kafkaTopic; empty: the pipeline's own."""
+    where: _builtins.str
+    """SQL over what a letter says of itself; empty: all."""
     @_builtins.property
     def categories(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
     @_builtins.property
@@ -786,10 +852,11 @@ class LetterSelection(_message.Message):
         since_microseconds: _builtins.int = ...,
         until_microseconds: _builtins.int | None = ...,
         kafka_topic: _builtins.str = ...,
+        where: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_until_microseconds", b"_until_microseconds", "until_microseconds", b"until_microseconds"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_until_microseconds", b"_until_microseconds", "categories", b"categories", "expressions", b"expressions", "fingerprints", b"fingerprints", "kafka_topic", b"kafka_topic", "since_microseconds", b"since_microseconds", "sinks", b"sinks", "until_microseconds", b"until_microseconds"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_until_microseconds", b"_until_microseconds", "categories", b"categories", "expressions", b"expressions", "fingerprints", b"fingerprints", "kafka_topic", b"kafka_topic", "since_microseconds", b"since_microseconds", "sinks", b"sinks", "until_microseconds", b"until_microseconds", "where", b"where"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__until_microseconds: _TypeAlias = _typing.Literal["until_microseconds"]  # noqa: Y015
     _WhichOneofArgType__until_microseconds: _TypeAlias = _typing.Literal["_until_microseconds", b"_until_microseconds"]  # noqa: Y015
@@ -1069,3 +1136,41 @@ class DropLaneResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___DropLaneResponse: _TypeAlias = DropLaneResponse  # noqa: Y015
+
+@_typing.final
+class SteerReplayRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    EVENTS_PER_SECOND_FIELD_NUMBER: _builtins.int
+    events_per_second: _builtins.int
+    def __init__(
+        self,
+        *,
+        events_per_second: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["events_per_second", b"events_per_second"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SteerReplayRequest: _TypeAlias = SteerReplayRequest  # noqa: Y015
+
+@_typing.final
+class SteerReplayResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    EVENTS_PER_SECOND_FIELD_NUMBER: _builtins.int
+    events_per_second: _builtins.int
+    def __init__(
+        self,
+        *,
+        events_per_second: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["events_per_second", b"events_per_second"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SteerReplayResponse: _TypeAlias = SteerReplayResponse  # noqa: Y015

@@ -74,6 +74,11 @@ class ControlStub:
                 request_serializer=penstock_dot_v1_dot_control__pb2.DropLaneRequest.SerializeToString,
                 response_deserializer=penstock_dot_v1_dot_control__pb2.DropLaneResponse.FromString,
                 _registered_method=True)
+        self.SteerReplay = channel.unary_unary(
+                '/penstock.v1.Control/SteerReplay',
+                request_serializer=penstock_dot_v1_dot_control__pb2.SteerReplayRequest.SerializeToString,
+                response_deserializer=penstock_dot_v1_dot_control__pb2.SteerReplayResponse.FromString,
+                _registered_method=True)
 
 
 class ControlServicer:
@@ -86,7 +91,7 @@ class ControlServicer:
         raise NotImplementedError('Method not implemented!')
 
     def Apply(self, request, context):
-        """The tuner's model for one lane, and the mode of its circuit breaker; both stay in force until the next ones.
+        """What one lane does from now on: the tuner's model, the mode of its circuit breaker, or all of its sink that needs no restart.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -128,6 +133,13 @@ class ControlServicer:
 
     def DropLane(self, request, context):
         """Gives up what the lane of a removed sink has not read.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def SteerReplay(self, request, context):
+        """How fast a replay that is a process of its own puts letters back from now on.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -175,6 +187,11 @@ def add_ControlServicer_to_server(servicer, server):
                     servicer.DropLane,
                     request_deserializer=penstock_dot_v1_dot_control__pb2.DropLaneRequest.FromString,
                     response_serializer=penstock_dot_v1_dot_control__pb2.DropLaneResponse.SerializeToString,
+            ),
+            'SteerReplay': grpc.unary_unary_rpc_method_handler(
+                    servicer.SteerReplay,
+                    request_deserializer=penstock_dot_v1_dot_control__pb2.SteerReplayRequest.FromString,
+                    response_serializer=penstock_dot_v1_dot_control__pb2.SteerReplayResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -393,6 +410,33 @@ class Control:
             '/penstock.v1.Control/DropLane',
             penstock_dot_v1_dot_control__pb2.DropLaneRequest.SerializeToString,
             penstock_dot_v1_dot_control__pb2.DropLaneResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SteerReplay(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/penstock.v1.Control/SteerReplay',
+            penstock_dot_v1_dot_control__pb2.SteerReplayRequest.SerializeToString,
+            penstock_dot_v1_dot_control__pb2.SteerReplayResponse.FromString,
             options,
             channel_credentials,
             insecure,

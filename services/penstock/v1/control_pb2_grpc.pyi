@@ -33,7 +33,7 @@ class ControlStub:
     def __new__(cls, channel: _aio.Channel) -> ControlAsyncStub: ...
     Status: _grpc.UnaryUnaryMultiCallable[_control_pb2.StatusRequest, _control_pb2.StatusResponse]
     Apply: _grpc.UnaryUnaryMultiCallable[_control_pb2.ApplyRequest, _control_pb2.ApplyResponse]
-    """The tuner's model for one lane, and the mode of its circuit breaker; both stay in force until the next ones."""
+    """What one lane does from now on: the tuner's model, the mode of its circuit breaker, or all of its sink that needs no restart."""
     SetLifecycle: _grpc.UnaryUnaryMultiCallable[_control_pb2.SetLifecycleRequest, _control_pb2.SetLifecycleResponse]
     Query: _grpc.UnaryStreamMultiCallable[_control_pb2.QueryRequest, _control_pb2.QueryResponse]
     """SQL over a landed table of a one-machine sink; the reply is one Arrow IPC stream in chunks."""
@@ -45,13 +45,15 @@ class ControlStub:
     """Lets a lane go on after blocks that can't be read; what is left out is counted as lost."""
     DropLane: _grpc.UnaryUnaryMultiCallable[_control_pb2.DropLaneRequest, _control_pb2.DropLaneResponse]
     """Gives up what the lane of a removed sink has not read."""
+    SteerReplay: _grpc.UnaryUnaryMultiCallable[_control_pb2.SteerReplayRequest, _control_pb2.SteerReplayResponse]
+    """How fast a replay that is a process of its own puts letters back from now on."""
 
 @_typing.type_check_only
 class ControlAsyncStub(ControlStub):
     def __init__(self, channel: _aio.Channel) -> None: ...
     Status: _aio.UnaryUnaryMultiCallable[_control_pb2.StatusRequest, _control_pb2.StatusResponse]  # type: ignore[assignment]
     Apply: _aio.UnaryUnaryMultiCallable[_control_pb2.ApplyRequest, _control_pb2.ApplyResponse]  # type: ignore[assignment]
-    """The tuner's model for one lane, and the mode of its circuit breaker; both stay in force until the next ones."""
+    """What one lane does from now on: the tuner's model, the mode of its circuit breaker, or all of its sink that needs no restart."""
     SetLifecycle: _aio.UnaryUnaryMultiCallable[_control_pb2.SetLifecycleRequest, _control_pb2.SetLifecycleResponse]  # type: ignore[assignment]
     Query: _aio.UnaryStreamMultiCallable[_control_pb2.QueryRequest, _control_pb2.QueryResponse]  # type: ignore[assignment]
     """SQL over a landed table of a one-machine sink; the reply is one Arrow IPC stream in chunks."""
@@ -63,6 +65,8 @@ class ControlAsyncStub(ControlStub):
     """Lets a lane go on after blocks that can't be read; what is left out is counted as lost."""
     DropLane: _aio.UnaryUnaryMultiCallable[_control_pb2.DropLaneRequest, _control_pb2.DropLaneResponse]  # type: ignore[assignment]
     """Gives up what the lane of a removed sink has not read."""
+    SteerReplay: _aio.UnaryUnaryMultiCallable[_control_pb2.SteerReplayRequest, _control_pb2.SteerReplayResponse]  # type: ignore[assignment]
+    """How fast a replay that is a process of its own puts letters back from now on."""
 
 class ControlServicer(metaclass=_abc_1.ABCMeta):
     @_abc_1.abstractmethod
@@ -78,7 +82,7 @@ class ControlServicer(metaclass=_abc_1.ABCMeta):
         request: _control_pb2.ApplyRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_control_pb2.ApplyResponse, _abc.Awaitable[_control_pb2.ApplyResponse]]:
-        """The tuner's model for one lane, and the mode of its circuit breaker; both stay in force until the next ones."""
+        """What one lane does from now on: the tuner's model, the mode of its circuit breaker, or all of its sink that needs no restart."""
 
     @_abc_1.abstractmethod
     def SetLifecycle(
@@ -126,5 +130,13 @@ class ControlServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_control_pb2.DropLaneResponse, _abc.Awaitable[_control_pb2.DropLaneResponse]]:
         """Gives up what the lane of a removed sink has not read."""
+
+    @_abc_1.abstractmethod
+    def SteerReplay(
+        self,
+        request: _control_pb2.SteerReplayRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_control_pb2.SteerReplayResponse, _abc.Awaitable[_control_pb2.SteerReplayResponse]]:
+        """How fast a replay that is a process of its own puts letters back from now on."""
 
 def add_ControlServicer_to_server(servicer: ControlServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -173,6 +173,18 @@ def test_outcomes_of_an_older_generation_are_ignored(outcome: Outcome) -> None:
     assert not circuit.allow(30.0)
 
 
+def test_what_is_there_again_is_tried_at_once_and_has_to_prove_itself() -> None:
+    """Catches a wait of half a minute for what has been seen to be back, and a connection taken for good writes."""
+    circuit = opened(first_seconds=20.0)
+    assert not circuit.allow(1.0)
+    circuit.look_now(1.0)
+    assert circuit.allow(1.0)
+    assert circuit.state is breaker.State.HALF_OPEN
+    circuit.record(1.0, circuit.generation, OUTAGE)
+    assert circuit.state is breaker.State.OPEN
+    assert not circuit.allow(20.0)
+
+
 def test_forced_open_lets_nothing_through_until_the_mode_changes() -> None:
     """Catches a person's decision that a timer or a good write undoes."""
     circuit = made(breaker.Mode.FORCED_OPEN)
@@ -264,3 +276,32 @@ class Machine(RuleBasedStateMachine):
 TestBreaker = Machine.TestCase
 TestBreaker.__doc__ = "Catches a way into or out of a state that the rules do not know."
 TestBreaker.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
+
+
+def test_the_word_of_others_opens_a_closed_circuit_and_no_other() -> None:
+    """Catches a trial that is cut off, a mode that is overruled, and a circuit that good writes have closed just now."""
+    circuit = made()
+    assert circuit.trip(0.0, "2 of 3 batchers")
+    assert (circuit.state, circuit.reason, circuit.retry_in_seconds(0.0)) == (breaker.State.OPEN, "2 of 3 batchers", 2.0)
+    assert not circuit.trip(1.0, "again")
+    tell(circuit, 2.0, None)
+    assert (circuit.state, circuit.trip(2.0, "again")) == (breaker.State.HALF_OPEN, False)
+    tell(circuit, 2.0, None, None)
+    assert (circuit.state, circuit.trip(3.0, "again")) == (breaker.State.CLOSED, False)
+    assert circuit.trip(33.0, "again")
+    for mode in (breaker.Mode.METRICS_ONLY, breaker.Mode.DISABLED, breaker.Mode.FORCED_OPEN):
+        assert not made(mode).trip(0.0, "2 of 3 batchers")
+
+
+def test_other_bounds_hold_from_the_next_outcome_on() -> None:
+    """Catches failures that are forgotten by an edit, and a wait of the old length."""
+    circuit = made(minimum_attempts=9, consecutive_failures=9)
+    tell(circuit, 0.0, OUTAGE, OUTAGE)
+    circuit.follow(breaker.Settings(consecutive_failures=3, minimum_attempts=9), breaker.Mode.AUTO)
+    tell(circuit, 0.0, OUTAGE)
+    assert circuit.state is breaker.State.OPEN
+    circuit = opened(first_seconds=300.0, open_seconds=300.0)
+    circuit.follow(breaker.Settings(open_seconds=5.0), breaker.Mode.AUTO)
+    assert circuit.retry_in_seconds(0.0) == 5.0
+    circuit.follow(breaker.Settings(), breaker.Mode.FORCED_OPEN)
+    assert not circuit.allow(1e9)

@@ -31,6 +31,17 @@ def test_the_id_is_the_same_after_a_crash_and_in_every_release() -> None:
     assert deadletters.letter_id(HERE, "warehouse", (3, 1, 3)) == deadletters.letter_id(HERE, "warehouse", (1, 3))
 
 
+def test_a_block_keeps_the_names_of_its_events_under_another_id_of_its_log() -> None:
+    """Catches a refusal that gets a second letter when a copy of the log is given another id, and one that takes the name of
+    an event that the copy has lost."""
+    elsewhere = addresses.Address("log-2", HERE.partition, HERE.position)
+    named = deadletters.letter_id(HERE, "warehouse", (3,), block=deadletters.block_name("door-a", 1))
+    assert named == deadletters.letter_id(elsewhere, "warehouse", (3,), block=deadletters.block_name("door-a", 1))
+    others = {deadletters.letter_id(HERE, "warehouse", (3,), block=block) for block in ("", "door-a/2", "door-b/1")}
+    assert len(others | {named}) == 4
+    assert deadletters.block_name("", 7) == ""
+
+
 @pytest.mark.parametrize(
     ("address", "lane", "items"),
     [

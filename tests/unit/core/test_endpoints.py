@@ -36,6 +36,22 @@ def test_writes_go_round_and_batchers_begin_at_different_ones() -> None:
     assert {_made(fraction=fraction).pick(0.0) for fraction in (0.0, 0.4, 0.9)} == set(NAMES)
 
 
+def test_one_that_is_there_again_gets_one_write_at_once() -> None:
+    """Catches a restarted endpoint that is left alone for as long as it had been gone, and one that gets all writes unproven."""
+    chosen = _made(["a", "b"])
+    for _ in range(4):
+        chosen.began("a")
+        chosen.failed(0.0, "a", began=0.0)
+    chosen.returned("a")
+    chosen.returned("unknown")
+    assert {_write(chosen, 0.1) for _ in range(4)} == {"a", "b"}
+    chosen.began("a")
+    chosen.failed(0.2, "a", began=0.2)
+    chosen.returned("a")
+    chosen.began("a")
+    assert {_write(chosen, 0.2) for _ in range(4)} == {"b"}
+
+
 def test_a_busy_endpoint_is_passed_over() -> None:
     """Catches round robin into an endpoint that has stalled: each turn would add one more write to it."""
     chosen = _made()

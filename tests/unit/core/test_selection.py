@@ -7,9 +7,10 @@ import random
 import pytest
 from tests.unit.cli.test_dlq import START, letter
 
-from penstock.core import deadletters, markers, selection
+from penstock.core import deadletters, letter_condition, lineage, markers, selection
 
 State = selection.State
+LOG = lineage.Lineage(log_id="log-1", former=[lineage.Former(log_id="log-0", ends=[7])])
 
 
 def marker(number: int, attempt: int, offset: int = 0, kind: markers.Kind = markers.Kind.REPLAYED) -> markers.Marker:
@@ -77,6 +78,9 @@ def test_what_no_marker_speaks_of_begins_after_the_last_that_one_does():
         ({"offset": 4, "attempt": 1}, {"events_finished": 4}, False),
         ({"offset": 4, "attempt": 1}, {"events_finished": 5}, True),
         ({"offset": 4, "attempt": 1, "log_id": "an older log"}, {}, True),
+        ({"offset": 4, "attempt": 1, "log_id": "log-0"}, {"events_finished": 4}, False),
+        ({"offset": 4, "attempt": 1, "log_id": "log-0"}, {"events_finished": 5}, True),
+        ({"offset": 7, "attempt": 1, "log_id": "log-0"}, {"events_finished": 4}, True),
         ({"offset": 4, "attempt": 2}, {"events_finished": 5, "replays_finished": 2, "replays_end": 3}, False),
         ({"offset": 4, "attempt": 2}, {"replays_finished": 3, "replays_end": 3}, True),
     ],
@@ -84,7 +88,7 @@ def test_what_no_marker_speaks_of_begins_after_the_last_that_one_does():
 )
 def test_only_what_its_lane_is_done_with_may_be_replayed(changes, progress, settled):
     """Catches a replay of a row that the lane, after a crash, would try again by itself: it would land twice."""
-    assert selection.is_settled(letter(1, **changes), "log-1", selection.Progress(**progress)) is settled
+    assert selection.is_settled(letter(1, **changes), LOG, selection.Progress(**progress)) is settled
 
 
 @pytest.mark.parametrize(
@@ -103,12 +107,16 @@ def test_only_what_its_lane_is_done_with_may_be_replayed(changes, progress, sett
         ({"fingerprints": frozenset({selection.fingerprint_id("TransformFailed: could not parse ?")[:5]})}, True),
         ({"fingerprints": frozenset({"zzz"})}, False),
         ({"sinks": frozenset({"warehouse"}), "expressions": frozenset({"arrived_at"})}, False),
+        ({"where": "error_message LIKE '%parse%'"}, True),
+        ({"where": "error_message LIKE '%Nullable%'"}, False),
+        ({"sinks": frozenset({"archive"}), "where": "true"}, False),
     ],
     ids=str,
 )
 def test_filters_must_all_admit_a_letter(filters, admitted):
     """Catches a filter that is not asked, and one that is enough alone."""
-    assert selection.Filters(**filters).admit(letter(1, failed_at_microseconds=START)) is admitted
+    told = {name: letter_condition.Condition(value) if name == "where" else value for name, value in filters.items()}
+    assert selection.Filters(**told).admit([letter(1, failed_at_microseconds=START)]) == [admitted]
 
 
 def test_replays_go_in_the_order_of_addresses():
@@ -119,6 +127,7 @@ def test_replays_go_in_the_order_of_addresses():
         letter(3, offset=1, ordinal=7, items=(1,)),
         letter(4, partition=1, offset=0),
         letter(5, offset=1, ordinal=6, unit=deadletters.Unit.EVENT, items=()),
+        letter(6, offset=9, log_id="log-0"),
     ]
-    ordered = sorted(those, key=selection.in_address_order)
-    assert [int(one.id[:8], 16) for one in ordered] == [5, 3, 2, 1, 4]
+    ordered = sorted(those, key=lambda one: selection.in_address_order(one, LOG))
+    assert [int(one.id[:8], 16) for one in ordered] == [6, 5, 3, 2, 1, 4]

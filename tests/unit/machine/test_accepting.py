@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
+import dataclasses
+
+import msgspec
 import pytest
 from tests.unit.api import examples
 
@@ -19,20 +23,37 @@ class _Log:
 
     def __init__(self) -> None:
         self.snapshots: dict[str, port.Snapshot] = {}
+        self.records: list[port.Record] = []
         self.commits: dict[tuple[str, str], port.Commit] = {}
 
     async def load_snapshot(self, topic: str, group: str, partition: int, at_most: int) -> port.Snapshot | None:
         return self.snapshots.get(group)
 
-    async def save_snapshot(self, topic: str, group: str, partition: int, snapshot: port.Snapshot) -> None:
-        self.snapshots[group] = snapshot
+    async def append(self, topic: str, partition: int, record: port.NewRecord) -> port.Appended:
+        self.records.append(
+            port.Record(
+                topic=topic,
+                partition=partition,
+                offset=len(self.records),
+                append_time_microseconds=0,
+                value=record.value,
+                headers=record.headers,
+                producer=record.producer,
+                sequence=record.sequence,
+            )
+        )
+        return port.Appended(offset=len(self.records) - 1, append_time_microseconds=0)
+
+    async def read(self, topic: str, partition: int, offset: int, *, max_bytes: int) -> list[port.Record]:
+        await asyncio.sleep(0)
+        return self.records[offset:]
 
     async def committed(self, topic: str, group: str) -> dict[int, port.Commit]:
         found = self.commits.get((topic, group))
         return {0: found} if found else {}
 
     async def bounds(self, topic: str, partition: int) -> port.Bounds:
-        return port.Bounds(start=0, end=3 if topic == port.EVENTS else 0)
+        return port.Bounds(start=0, end={port.EVENTS: 3, port.ACCEPTED: len(self.records)}.get(topic, 0))
 
 
 def _object(**spec: object):
@@ -67,8 +88,46 @@ async def test_doors_with_the_old_object_hear_that_theirs_is_superseded_and_only
     wider = {"fields": [*_SCHEMA["fields"], {"name": "note", "type": "String"}]}
     await accepting.Accepting(_object(schema=wider, sinks=_sinks("warehouse", "archive")), log).admit()
     assert not await old.superseded()
-    await memory.InLog(log).pin(_object(deduplicate={"key": ["id"]}), {})
+    kept = memory.InLog(log)
+    assert await kept.replace(await kept.newest(), _object(deduplicate={"key": ["id"]}), {})
     assert "spec.deduplicate.key" in await old.superseded()
+
+
+async def test_of_two_that_start_at_once_with_different_objects_one_is_an_edit_of_the_other() -> None:
+    """Catches two processes that have both had their object accepted, over unread events that allow one of them only."""
+    log = _Log()
+    mine, other = _object(), _object(deduplicate={"key": ["id"]})
+    done = await asyncio.gather(*(accepting.Accepting(one, log).admit() for one in (mine, other)), return_exceptions=True)
+    [refused] = [one for one in done if one is not None]
+    assert isinstance(refused, accepting.EditRefusedError)
+    assert "spec.deduplicate.key" in str(refused)
+    assert await memory.InLog(log).pinned() == (other if done[0] else mine)
+
+
+async def test_what_was_written_over_an_older_version_never_counts() -> None:
+    """Catches a process that read, stood still, and puts back what was changed meanwhile; and one that takes another's word for
+    its own, or its own that came twice for a second one."""
+    log = _Log()
+    kept, late = memory.InLog(log), memory.InLog(log)
+    first = await late.newest()
+    assert await kept.replace(await kept.newest(), _object(), {})
+    assert not await late.replace(first, _object(sinks=_sinks("other")), {})
+    log.records.append(dataclasses.replace(log.records[0], offset=len(log.records)))
+    assert await kept.pinned() == await late.pinned() == _object()
+    assert (await kept.newest()).number == 1
+    await kept.retire({"gone": 5})
+    assert (await late.retired(), await late.pinned()) == ({"gone": 5}, _object())
+
+
+async def test_what_a_former_release_has_remembered_is_gone_on_from() -> None:
+    """Catches an edit that is not held against the object that the log was last run with, because that stood elsewhere."""
+    log = _Log()
+    text = _object().model_dump_json(by_alias=True, exclude_unset=True)
+    log.snapshots["accepted"] = port.Snapshot(offset=1, content=msgspec.json.encode({"pipeline": text, "retired": {"old": 1}}))
+    with pytest.raises(accepting.EditRefusedError):
+        await accepting.Accepting(_object(deduplicate={"key": ["id"]}), log).admit()
+    await accepting.Accepting(_object(sinks=_sinks("warehouse", "archive")), log).admit()
+    assert await memory.InLog(log).retired() == {"old": 1}
 
 
 async def test_a_sink_that_went_holds_the_log_and_so_does_one_that_only_others_have() -> None:

@@ -13,6 +13,8 @@ from penstock.log.kafka import settings as kafka_settings
 from penstock.machine import opening, secrets
 from penstock.sinks import port as sinks_port
 
+AUTHORITY = pathlib.Path(__file__).parents[2] / "certificates" / "authority.crt"
+
 
 def _settings(environment: dict[str, str] | None = None, **kafka: object) -> kafka_settings.Settings:
     told = {"bootstrapServers": ["a:1", "b:2"], "partitions": 4} | kafka
@@ -57,16 +59,30 @@ async def test_an_embedded_log_needs_a_directory() -> None:
         await opening.open_log(described, None, secrets.SecretStore(pathlib.Path("nowhere"), {}, ()))
 
 
-def test_what_a_source_is_reached_with_is_watched_too() -> None:
-    """Catches a process that keeps an old password of its source for ever, because its own log needs none."""
-    reference = {"name": "broker", "key": "password"}
-    login = {"type": "Plain", "username": "u", "passwordSecretRef": reference}
-    kafka = {"bootstrapServers": ["a:1"], "topics": ["orders"], "authentication": login}
-    described = examples.made(source={"type": "Kafka", "kafka": kafka}, log=None)
+def test_what_a_cluster_is_shown_follows_its_secrets_and_keeps_the_last_while_they_are_exchanged(tmp_path: pathlib.Path) -> None:
+    """Catches a password that is read at the start only, one that is lost with the file for a moment, and an authority that is
+    loaded anew for each of many tries to connect."""
+    (secret := tmp_path / "broker").mkdir()
+    (secret / "password").write_text("old")
+    (secret / "ca.crt").write_text(AUTHORITY.read_text())
+    login = {"type": "Plain", "username": "u", "passwordSecretRef": {"name": "broker", "key": "password"}}
+    told = {"authentication": login, "tls": {"caSecretRef": {"name": "broker", "key": "ca.crt"}}}
+    described = examples.made(
+        source={"type": "Kafka", "kafka": {"bootstrapServers": ["a:1"], "topics": ["orders"], **told}}, log=None
+    )
+    source = described.spec.source.kafka
+    assert source is not None
+    security = opening.security(source, secrets.SecretStore(tmp_path, {}, ()))
 
-    def seen(password: str) -> object:
-        environment = {"PENSTOCK_SECRET_BROKER_PASSWORD": password}
-        return opening.credentials(described, secrets.SecretStore(pathlib.Path("nowhere"), environment, {"broker"}))
+    def shown() -> str | None:
+        login = security.now().login
+        return login and login.password
 
-    assert seen("old") == seen("old") != seen("new")
-    assert opening.credentials(examples.made(), secrets.SecretStore(pathlib.Path("nowhere"), {}, ())) is None
+    assert (shown(), security.now().tls is security.now().tls) == ("old", True)
+    (secret / "password").unlink()
+    assert shown() == "old"
+    (secret / "password").write_text("new")
+    (secret / "ca.crt").write_text("half a")
+    assert shown() == "old"
+    (secret / "ca.crt").write_text(AUTHORITY.read_text())
+    assert (shown(), security.now().protocol) == ("new", "SASL_SSL")

@@ -44,12 +44,28 @@ def told_of_lane(**changes: Any) -> snapshot.LaneReport:
     return snapshot.LaneReport(**{**told, **changes})
 
 
-def batcher(pod: str = "b-0", log_bytes: int = 1 << 20, **lane: Any) -> snapshot.PodReport:
-    return snapshot.PodReport(pod=pod, role="batcher", log_id="7f", log_bytes=log_bytes, lanes=(told_of_lane(**lane),))
+def batcher(pod: str = "b-0", log_bytes: int = 1 << 20, away: snapshot.Trouble | None = None, **lane: Any) -> snapshot.PodReport:
+    """`away`: why it can't reach the log."""
+    return snapshot.PodReport(
+        pod=pod, role="batcher", log_id="7f", log_bytes=log_bytes, lanes=(told_of_lane(**lane),), trouble=away
+    )
 
 
-def door(log_bytes: int = 1 << 20) -> snapshot.PodReport:
-    return snapshot.PodReport(pod="i-0", role="ingest", log_id="7f", log_bytes=log_bytes, accepted=1000)
+def door(away: snapshot.Trouble | None = None, log_id: str = "7f") -> snapshot.PodReport:
+    return snapshot.PodReport(pod="i-0", role="ingest", log_id=log_id, log_bytes=1 << 20, accepted=1000, trouble=away)
+
+
+AWAY = snapshot.Trouble(code="LOG_UNREACHABLE", message="no answer within 20 s")
+REJECTED = snapshot.Trouble(code="LOG_CREDENTIALS_REJECTED", message="kafka:9093: it refuses these credentials")
+MISSING = snapshot.Trouble(code="SECRET", message='secret "ch" has no key "password"', remedy="add the key, or name another one")
+
+
+def no_taker(*reports: snapshot.PodReport, **spec: Any) -> dict[str, Any]:
+    """No door is ready, and these are what pods say."""
+    there = up(**spec)
+    there.objects["Deployment", "clicks-ingest"]["status"]["availableReplicas"] = 0
+    there.pipeline["status"] = {"display": {"state": "Running"}, "conditions": [{"type": "Ready", "status": "True"}]}
+    return current(there, *reports)
 
 
 def current(there: cluster.Cluster, *reports: snapshot.PodReport, now: datetime.datetime = NOW, **more: Any) -> dict[str, Any]:

@@ -16,7 +16,7 @@ import pytest
 from tests.unit.operator import cluster as examples
 
 from penstock_operator import children, permissions, reconcile, revision, settings, snapshot
-from penstock_operator.edge import cluster, sql, sweep, tokens, watching
+from penstock_operator.edge import claiming, cluster, sql, sweep, tokens, watching
 from penstock_operator.resources import guards
 
 _REF = reconcile.PipelineRef(namespace="web", name="clicks")
@@ -30,7 +30,7 @@ def _event(version: str, kind: str | None = "MODIFIED", generation: int = 1) -> 
 async def test_a_watch_that_no_longer_tells_is_noticed_and_a_slow_one_is_not() -> None:
     """Catches an operator that has gone deaf and stays, and one that ends because of an event on its way."""
     clock = [0.0]
-    watches = watching.Watches(lambda ref, urgent: None)
+    watches = watching.Watches(lambda ref, urgent: None, lambda ref, urgent: None)
     canary = sweep.Canary(watches, lambda: clock[0])
     watches._told_of_pipeline(*_event("1"))
     heard = []
@@ -54,7 +54,7 @@ async def test_a_watch_that_no_longer_tells_is_noticed_and_a_slow_one_is_not() -
 async def test_own_status_writes_cause_no_look() -> None:
     """Catches a look that causes the next one, by the status it writes."""
     heard = []
-    watches = watching.Watches(lambda ref, urgent: heard.append((ref, urgent)))
+    watches = watching.Watches(lambda ref, urgent: heard.append((ref, urgent)), lambda ref, urgent: None)
     for event in (_event("1", "ADDED"), _event("2"), _event("3", generation=2), _event("4", "DELETED", 2)):
         watches._told_of_pipeline(*event)
     assert heard == [(_REF, True)] * 3
@@ -63,7 +63,7 @@ async def test_own_status_writes_cause_no_look() -> None:
 async def test_a_child_leads_to_its_pipeline_whatever_the_length_of_the_name() -> None:
     """Catches long names, of which a label holds a part, whose children nobody looks after."""
     heard = []
-    watches = watching.Watches(lambda ref, urgent: heard.append(ref))
+    watches = watching.Watches(lambda ref, urgent: heard.append(ref), lambda ref, urgent: None)
     long = reconcile.PipelineRef(namespace="web", name="n" * 100)
     watches.know(long)
     label = "n" * 54 + "-" + hashlib.sha256(b"n" * 100).hexdigest()[:8]
@@ -77,6 +77,7 @@ class _Lists:
 
     def __init__(self, *objects: dict[str, Any]) -> None:
         self.objects = list(objects)
+        self.claims = claiming.Claims(lambda _: None)
 
     def watched(self) -> list[tuple[str, str]]:
         return [("v1", "Service")]

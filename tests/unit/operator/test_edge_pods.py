@@ -22,6 +22,7 @@ class _Pod(control_pb2_grpc.ControlServicer):
 
     def __init__(self, token: str) -> None:
         self.token, self.state, self.told = token, "Running", list[str]()
+        self.applied: list[control_pb2.ApplyRequest] = []
 
     def _check(self, context: Any) -> Any:
         shown = dict(context.invocation_metadata()).get("authorization")
@@ -31,7 +32,16 @@ class _Pod(control_pb2_grpc.ControlServicer):
         if not self._check(context):
             await context.abort(grpc.StatusCode.UNAUTHENTICATED, "who?")
         lane = control_pb2.LaneStatus(sink="warehouse", state=self.state, ledger=control_pb2.Ledger(events_read=7))
+        if self.applied:
+            lane.settings_version = self.applied[-1].settings_version
+            lane.trouble.code = "CREDENTIALS_REJECTED"
         return control_pb2.StatusResponse(lifecycle="Running", log_id="7f", log_bytes=9, lanes=[lane])
+
+    async def Apply(self, request: Any, context: Any) -> Any:  # noqa: N802 - gRPC's name
+        if not self._check(context):
+            await context.abort(grpc.StatusCode.UNAUTHENTICATED, "who?")
+        self.applied.append(request)
+        return control_pb2.ApplyResponse()
 
     async def SetLifecycle(self, request: Any, context: Any) -> Any:  # noqa: N802 - gRPC's name
         if not self._check(context):
@@ -112,6 +122,31 @@ async def test_a_stranger_s_token_gets_no_report_and_holds_nobody_up(monkeypatch
         assert world.asker.reports(_REF, [_manifest()]) == ()
 
 
+async def test_a_pod_that_goes_while_it_is_asked_ends_no_round(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Catches the end of the whole operator: a channel that is closed cancels its calls as if the asker itself were ended."""
+    async with _World(_TOKENS.all(_REF)[0], monkeypatch) as world:
+        world.asker.reports(_REF, [_manifest()])
+        asked, ending = asyncio.Event(), asyncio.Event()
+
+        async def hang(request: Any, context: Any) -> Any:
+            asked.set()
+            await ending.wait()
+            return control_pb2.StatusResponse()
+
+        monkeypatch.setattr(world.pod, "Status", hang)
+        world.server = grpc.aio.server()
+        control_pb2_grpc.add_ControlServicer_to_server(world.pod, world.server)
+        monkeypatch.setattr(pods, "CONTROL", world.server.add_insecure_port("127.0.0.1:0"))
+        await world.server.start()
+        world.asker.forget(_REF)
+        world.asker.reports(_REF, [_manifest()])
+        round_ = asyncio.create_task(world.round())
+        await asked.wait()
+        world.asker.forget(_REF)
+        await round_
+        ending.set()
+
+
 async def test_a_pod_that_is_told_is_asked_again(monkeypatch: pytest.MonkeyPatch) -> None:
     """Catches a pause that is told again and again, because the last answer is from before it."""
     async with _World(_TOKENS.all(_REF)[0], monkeypatch) as world:
@@ -119,6 +154,23 @@ async def test_a_pod_that_is_told_is_asked_again(monkeypatch: pytest.MonkeyPatch
         await world.asker.tell(_REF, actions.Tell(pod="b-0", address="", sink="warehouse", lifecycle="Paused"))
         (said,) = world.asker.reports(_REF, [_manifest()])
         assert (world.pod.told, said.lanes[0].state) == (["Paused"], "Paused")
+
+
+async def test_settings_and_an_open_circuit_reach_the_pod_as_they_were_planned(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Catches a push that leaves out what tells the new from the old, and a lane that an open circuit's word sets back."""
+    async with _World(_TOKENS.all(_REF)[0], monkeypatch) as world:
+        world.asker.reports(_REF, [_manifest()])
+        follow = actions.Follow(pod="b-0", address="", sink="warehouse", settings="{}", version="v", generation=4)
+        await world.asker.tell(_REF, follow)
+        (said,) = world.asker.reports(_REF, [_manifest()])
+        assert said.lanes[0].settings_version == "v"
+        assert said.lanes[0].trouble is not None
+        assert said.lanes[0].trouble.is_rejection
+        await world.asker.tell(_REF, actions.OpenCircuit(pod="b-0", address="", sink="warehouse", why="2 of 3"))
+        assert world.pod.applied == [
+            control_pb2.ApplyRequest(sink="warehouse", settings="{}", settings_version="v", generation=4),
+            control_pb2.ApplyRequest(sink="warehouse", open_because="2 of 3"),
+        ]
 
 
 async def test_pods_that_are_gone_are_not_asked(monkeypatch: pytest.MonkeyPatch) -> None:

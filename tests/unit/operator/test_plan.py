@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import json
 from collections.abc import Callable
 from typing import Any
@@ -12,6 +13,7 @@ from tests.unit.operator import cluster, driving
 
 from penstock_operator import actions, children, snapshot
 from penstock_operator.planning import acceptance, plan
+from penstock_operator.resources import config
 
 
 def _described(planned: list[actions.Action]) -> list[str]:
@@ -185,6 +187,41 @@ def test_partitions_may_change_once_everything_has_landed() -> None:
     assert "apply ConfigMap clicks-accepted" in _described(driving.planned(there, done))
 
 
+def test_doors_that_drain_stay_to_say_so_and_are_told_once() -> None:
+    """Catches clients whose connections are refused where they could be told why, doors that go on taking events until they
+    are replaced, and ones that are told with each look."""
+    there = driving.converged()
+    there.edit(lifecycle="Draining")
+    taking = snapshot.PodReport(pod="i", role="ingest", address="10.0.0.1:9465")
+    told = [one for one in driving.planned(there, taking) if isinstance(one, actions.Tell)]
+    assert told == [actions.Tell(pod="i", address="10.0.0.1:9465", sink="", lifecycle="Draining")]
+    for state in ("Starting", "Draining", "Drained"):
+        silent = dataclasses.replace(taking, lifecycle=state)
+        assert not [one for one in driving.planned(there, silent) if isinstance(one, actions.Tell)]
+    driving.settle(there)
+    assert there.ready("clicks-ingest") == 2
+    there.edit(lifecycle="Stopped")
+    driving.settle(there)
+    assert there.ready("clicks-ingest") == 0
+
+
+def test_nothing_is_drained_while_a_door_may_still_take_events() -> None:
+    """Catches partitions that change under events which a silent door takes."""
+    there = driving.converged(cluster.pipeline(lifecycle="Draining"))
+    running = config.read_accepted(there.snapshot())
+    assert running is not None
+    landed = snapshot.PodReport(pod="b", role="batcher", lanes=(snapshot.LaneReport(sink="warehouse", state="Running"),))
+    doors = {state: snapshot.PodReport(pod="i", role="ingest", lifecycle=state) for state in ("Running", "Drained")}
+    labels = {"penstock.dev/role": "ingest"}
+    pod = {"metadata": {"name": "i", "labels": labels}, "status": {"conditions": [{"type": "Ready", "status": "True"}]}}
+
+    def drained(*reports: snapshot.PodReport, pods: tuple[Any, ...] = ()) -> bool:
+        return acceptance.is_drained(running, there.snapshot(landed, *reports, pods=pods))
+
+    assert [drained(), drained(doors["Running"]), drained(doors["Drained"])] == [True, False, True]
+    assert [drained(pods=(pod,)), drained(doors["Drained"], pods=(pod,))] == [False, True]
+
+
 def test_a_removed_sink_loses_its_batcher_before_its_server() -> None:
     """Catches writes under way that find no server any more."""
     there = driving.converged(cluster.pipeline(sinks=[cluster.sink(), cluster.sink("lake")]))
@@ -218,7 +255,11 @@ def test_a_paused_sink_restarts_no_other_lane() -> None:
     before = {name: live["metadata"]["generation"] for (kind, name), live in there.objects.items() if kind == "Deployment"}
     driving.settle(there)
     after = {name: live["metadata"]["generation"] for (kind, name), live in there.objects.items() if kind == "Deployment"}
-    assert {name for name, generation in after.items() if before[name] != generation} == {"clicks--lake-batcher"}
+    assert {name for name, generation in after.items() if before[name] != generation} == set()
+    running = config.read_accepted(there.snapshot())
+    assert running is not None
+    (file,) = [one for (kind, name), one in there.objects.items() if name == running.file_name("batcher", "lake")]
+    assert '"lifecycle": "Paused"' in file["data"]["pipeline.yaml"]
 
 
 def test_who_scales_a_deployment_keeps_it() -> None:

@@ -188,25 +188,29 @@ def test_the_file_of_each_role_is_a_pipeline_that_can_be_read() -> None:
     for role in settings.ROLES:
         read = load.load_one(running.file(role, "warehouse" if role != "ingest" else ""))
         assert (read.metadata.name, read.metadata.namespace) == ("clicks", "web")
-        assert read.spec.lifecycle == "Running"
+        assert read.spec.lifecycle == ("Draining" if role == "ingest" else "Running")
 
 
 @pytest.mark.parametrize(
     ("changes", "roles"),
     [
-        ({"lifecycle": "Paused"}, {"batcher"}),
-        ({"lifecycle": "Draining"}, set()),
+        ({"lifecycle": "Paused"}, set()),
+        ({"lifecycle": "Draining"}, {"ingest"}),
         ({"lifecycle": "Stopped"}, set()),
         ({"pods": {"nodeSelector": {"a": "b"}}}, set()),
         ({"serviceAccountName": "other"}, set()),
         ({"sinks": [cluster.sink(replicas={"min": 4})]}, set()),
-        ({"sinks": [cluster.sink(lifecycle="Paused")]}, {"batcher"}),
+        ({"sinks": [cluster.sink(lifecycle="Paused")]}, set()),
+        ({"sinks": [cluster.sink(batching={"static": {"rows": 9}, "limits": {"lingerMilliseconds": 9}})]}, set()),
+        ({"sinks": [cluster.sink(circuitBreaker={"mode": "ForcedOpen"}, retry={"unclassifiedAttempts": 3})]}, set()),
+        ({"sinks": [cluster.sink(hedging={"mode": "Idempotent"})]}, set()),
+        ({"sinks": [cluster.sink(batching={"limits": {"concurrency": 3}})]}, {"ingest", "batcher", "sink"}),
         ({"deadLetters": {"retentionHours": 9}}, {"ingest", "batcher", "sink"}),
     ],
     ids=str,
 )
 def test_an_edit_changes_the_files_of_those_it_concerns(changes: dict[str, Any], roles: set[str]) -> None:
-    """Catches a restart for nothing, and a pause that a new pod does not know of."""
+    """Catches a restart for what pods are told while they run, and an edit that reaches none of them."""
     before, after = _revision(), _revision(**changes)
     places = {role: "" if role == "ingest" else "warehouse" for role in settings.ROLES}
     assert {role for role, sink in places.items() if before.file_name(role, sink) != after.file_name(role, sink)} == roles

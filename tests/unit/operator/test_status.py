@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import datetime
 import json
 from typing import Any
@@ -33,8 +34,51 @@ _TABLE: list[tuple[str, Any, tuple[str, str, str, str]]] = [
     ("corrupt", lambda: given.halted("CorruptBlock"), ("True", "True CorruptBlock", "False CorruptBlock", "Halted")),
     (
         "log away",
-        lambda: given.current(given.up(), given.batcher(log_bytes=0), given.door(log_bytes=0)),
+        lambda: given.no_taker(given.batcher(away=given.AWAY), given.door(away=given.AWAY)),
         ("False LogUnreachable", "False", "Unknown LogUnreachable", "Down"),
+    ),
+    (
+        "log refuses us",
+        lambda: given.no_taker(given.batcher(away=given.REJECTED), given.door(away=given.REJECTED)),
+        ("False CredentialsRejected", "False", "Unknown CredentialsRejected", "Down"),
+    ),
+    (
+        "no Secret for the log",
+        lambda: given.no_taker(given.door(away=given.MISSING, log_id="")),
+        ("False SecretMissing", "False", "Unknown SecretMissing", "Down"),
+    ),
+    (
+        "no Secret for the doors",
+        lambda: given.no_taker(given.batcher(), given.door(away=given.MISSING)),
+        ("False SecretMissing", "False", "True", "Down"),
+    ),
+    (
+        "one of two pods can't reach the log",
+        lambda: given.current(given.up(), given.batcher(away=given.AWAY), given.door()),
+        ("True", "False", "True", "Running"),
+    ),
+    (
+        "store refuses us",
+        lambda: given.current(
+            given.up(),
+            given.batcher(circuit="Open", trouble=snapshot.Trouble(code="CREDENTIALS_REJECTED", message="who?")),
+            given.door(),
+        ),
+        ("True", "False", "False CredentialsRejected", "Degraded"),
+    ),
+    (
+        "Postgres refuses us",
+        lambda: given.current(given.up(), given.batcher(trouble=snapshot.Trouble(code="28P01", message="who?")), given.door()),
+        ("True", "False", "False CredentialsRejected", "Degraded"),
+    ),
+    (
+        "no Secret for the store",
+        lambda: given.current(
+            given.up(),
+            given.batcher(state="Starting", trouble=given.MISSING, message="SECRET: none"),
+            given.door(),
+        ),
+        ("True", "False", "False SecretMissing", "Degraded"),
     ),
     ("no pod", given.no_pod, ("False NoPodReady", "False", "Unknown NoBatcherAnswers", "Down")),
     (
@@ -69,6 +113,14 @@ _TABLE: list[tuple[str, Any, tuple[str, str, str, str]]] = [
 def test_each_situation_has_its_row(situation: Any, expected: tuple[str, str, str, str]) -> None:
     """Catches a condition that tells something else than docs/operator.md says it does."""
     assert given.row(situation()) == expected
+
+
+def test_doors_that_were_drained_are_not_ready_before_new_ones_take_events() -> None:
+    """Catches `kubectl wait` that returns while all events are still refused, and a pipeline that is called down for it."""
+    refusing = snapshot.PodReport(pod="i", role="ingest", lifecycle="Drained", log_id="7f", log_bytes=1)
+    both = (refusing, dataclasses.replace(refusing, pod="j"))
+    assert given.row(given.current(given.up(), given.batcher(), *both)) == ("False Reopening", "False", "True", "Updating")
+    assert given.row(given.current(given.up(), given.batcher(), refusing, given.door()))[0] == "True"
 
 
 def test_a_pipeline_that_reads_topics_is_ready_when_its_batchers_are() -> None:

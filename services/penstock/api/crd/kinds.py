@@ -35,6 +35,7 @@ _REPLAY_COLUMNS: Final = (
     ("Pipeline", ".spec.pipelineRef.name", "The pipeline whose letters they are.", 0),
     ("Action", ".spec.action", "What is done with them.", 0),
     ("Complete", '.status.conditions[?(@.type=="Complete")].status', "Whether it is done.", 0),
+    ("Reason", '.status.conditions[?(@.type=="Complete")].reason', "What goes on, or how it ended.", 0),
     ("Selected", ".status.selected", "Letters that fit the selection.", 0),
     ("Replayed", ".status.replayed", "Letters put back.", 0),
     ("Landed", ".status.landed", "Letters whose rows have landed.", 0),

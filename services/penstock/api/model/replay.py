@@ -58,7 +58,8 @@ class Select(base.Model):
     failed_before_time: pydantic.AwareDatetime | None = None
     """Only letters made before this moment. Omitted: before this object was made, so that a replay always ends."""
     where: base.Sql | None = None
-    """SQL over a letter's columns, such as "error_message LIKE '%Nullable%'"."""
+    """SQL over what a letter says of itself, such as "error_message LIKE '%Nullable%'": id, sink, category, stage, error_code,
+    error_message, expression, fingerprint, attempt, received_at, failed_at, kafka_topic and others. Its event is not read."""
 
 
 class SuspendOnFailure(base.Model):

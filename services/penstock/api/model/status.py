@@ -271,7 +271,9 @@ class ReplayStatus(base.Model):
     message: Told = ""
     """The state in a sentence."""
     conditions: Conditions = ()
-    """Complete, Failed, Suspended."""
+    """Complete, Failed, Suspended, Reconciling, Stalled."""
+    action: Short = ""
+    """What was done, or is being done: the counts are of this action."""
     selected: Count = 0
     """Letters that fit the selection."""
     replayed: Count = 0
@@ -282,6 +284,8 @@ class ReplayStatus(base.Model):
     """Letters that failed again."""
     quarantined: Count = 0
     """Letters that failed too often to be put back."""
+    discarded: Count = 0
+    """Letters given up."""
     by_category: Counts = pydantic.Field(default_factory=dict)
     """Letters selected, by kind of failure."""
     by_error: Annotated[tuple[ErrorCount, ...], base.named(32, key="fingerprint")] = ()

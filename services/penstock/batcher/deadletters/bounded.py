@@ -22,8 +22,8 @@ def held(event: originals.Original) -> tuple[originals.Original, str]:
     if len(event.document) + beside <= MOST_BYTES:
         return event, ""
     said = (
-        f"; the record's value has {len(event.document):,} bytes, with key and headers more than a letter holds: it stands in "
-        f"{record.topic}/{record.partition}/{record.offset} for as long as that topic keeps it, and can't be replayed from here"
+        f"; the record's value has {len(event.document):,} bytes, with key and headers more than a letter holds: a replay reads "
+        f"it from {record.topic}/{record.partition}/{record.offset}, which it can for as long as that topic keeps it"
     )
-    bare = msgspec.structs.replace(record, key=None, headers=())
+    bare = msgspec.structs.replace(record, key=None, headers=(), apart=True)
     return dataclasses.replace(event, document=b"", record=bare), said

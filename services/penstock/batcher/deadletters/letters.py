@@ -79,7 +79,7 @@ class LetterWriter:
         at_hand = [unit.original for unit in units if unit.original is not None]
         if len(at_hand) == len(units):
             return [
-                self._letter(partition, original.received_at_microseconds, original, unit)
+                self._letter(partition, "", original.received_at_microseconds, original, unit)
                 for unit, original in zip(units, at_hand, strict=True)
             ]
         found = await self._log.read(port.EVENTS, partition, offset, max_bytes=_READ_BYTES)
@@ -87,15 +87,19 @@ class LetterWriter:
             raise port.OffsetOutOfRangeError(f"block {partition}/{offset} is gone while one of its events is dead-lettered")
         record = found[0]
         source = await asyncio.to_thread(originals.of, record, self._settings.record_format)
-        return [self._letter(partition, record.append_time_microseconds, source.event(unit.place), unit) for unit in units]
+        block = deadletters.block_name(record.producer, record.sequence)
+        appended = record.append_time_microseconds
+        return [self._letter(partition, block, appended, source.event(unit.place), unit) for unit in units]
 
-    def _letter(self, partition: int, appended: int, event: originals.Original, unit: Failed) -> deadletters.DeadLetter:
+    def _letter(
+        self, partition: int, block: str, appended: int, event: originals.Original, unit: Failed
+    ) -> deadletters.DeadLetter:
         told = self._settings
         event, more = bounded.held(event)
         address = addresses.Address(self._log.log_id, partition, unit.place)
         items = () if unit.item is None else (unit.item,)
         return deadletters.DeadLetter(
-            id=deadletters.letter_id(address, told.lane, items),
+            id=deadletters.letter_id(address, told.lane, items, block=block),
             lane=told.lane,
             namespace=told.namespace,
             pipeline=told.pipeline,
@@ -164,7 +168,7 @@ class LetterWriter:
             addresses.Position(letter.offset, letter.ordinal, item)
             async for letter in self.since(partition, since_microseconds)
             for item in letter.items
-            if letter.log_id == self._log.log_id
+            if self._log.known_as.holds(letter.log_id, partition, letter.offset)
         }
 
     async def since(self, partition: int, since_microseconds: int) -> AsyncIterator[deadletters.DeadLetter]:

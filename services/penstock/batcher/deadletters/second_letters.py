@@ -9,7 +9,7 @@ import msgspec
 
 from penstock.batcher import settings as lane_settings
 from penstock.batcher.deadletters import letters
-from penstock.core import addresses, deadletters, dialects, schema
+from penstock.core import deadletters, dialects, schema
 from penstock.log import port
 
 _READ_BYTES = 1
@@ -39,11 +39,9 @@ class SecondLetters:
     def _again(self, first: deadletters.DeadLetter, unit: letters.Failed) -> deadletters.DeadLetter:
         """With the place of the first letter. A row of an event that was replayed whole gets a letter of its own."""
         items = first.items if unit.item is None else (unit.item,)
-        place = addresses.Position(first.offset, first.ordinal)
-        address = addresses.Address(first.log_id, first.partition, place)
         return msgspec.structs.replace(
             first,
-            id=first.id if items == first.items else deadletters.letter_id(address, first.lane, items),
+            id=first.id if items == first.items else deadletters.row_letter_id(first.id, items),
             items=items,
             unit=deadletters.Unit.ROW if items else deadletters.Unit.EVENT,
             stage=unit.stage,

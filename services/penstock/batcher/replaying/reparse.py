@@ -27,11 +27,13 @@ _Indexed = tuple[list[int], pa.RecordBatch]
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Replay:
-    """One record of a replay log. `seen`: the same attempt of the same letter stood in the log before."""
+    """One record of a replay log. `seen`: the same attempt of the same letter stood in the log before; `gone`: the letter
+    holds no bytes, and neither does any more the topic they were in."""
 
     record: port.Record
     letter: deadletters.DeadLetter
     seen: bool
+    gone: bool = False
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,9 +95,10 @@ class Reparser:
     def _parsed(self, replays: Sequence[Replay]) -> tuple[list[_Indexed], dict[int, letters.Failed]]:
         """Per format the places of the letters that could be read, with their columns; and why the others could not."""
         events: list[_Indexed] = []
-        refused: dict[int, letters.Failed] = {}
+        refused = {at: _gone(one) for at, one in enumerate(replays) if one.gone}
         for form, parser in self._parsers.items():
-            mine = [at for at, one in enumerate(replays) if one.letter.original_format is form and not one.seen]
+            fits = (one.letter.original_format is form and not one.seen and not one.gone for one in replays)
+            mine = [at for at, fit in enumerate(fits) if fit]
             if not mine:
                 continue
             parsed = parser([replays[at].letter.original for at in mine])
@@ -153,6 +156,11 @@ class Reparser:
             duplicates=int(replay.seen),
             too_large=(0,) if refused else (),
         )
+
+
+def _gone(replay: Replay) -> letters.Failed:
+    message = "the record was too large for its letter, and has left its topic since; discard the letter"
+    return _failed(replay, replay.letter.category, "RecordGone", message, stage=replay.letter.stage)
 
 
 def _unread(replay: Replay, why: parse.Rejection) -> letters.Failed:

@@ -23,7 +23,7 @@ from penstock.batcher import settings as lane_settings
 from penstock.batcher.deadletters import letters, second_letters
 from penstock.batcher.guarding import suspects
 from penstock.batcher.reading import feed, holding, prepare, reader
-from penstock.batcher.replaying import reparse
+from penstock.batcher.replaying import apart, reparse
 from penstock.batcher.writing import dispatch, landing, planning, sink_client
 from penstock.core import addresses, breaker, deadletters, dialects, ledger, markers, results
 from penstock.log import port
@@ -228,6 +228,16 @@ class Replays:
 
     async def _take(self, partition: int, records: Sequence[port.Record]) -> None:
         taken = [self._replay(partition, record) for record in records]
+        for stretch in apart.stretches(taken, [one.letter.is_apart for one in taken]):
+            await self._take_together(partition, [await self._whole(one) for one in stretch])
+
+    async def _whole(self, replay: reparse.Replay) -> reparse.Replay:
+        if replay.seen or not replay.letter.is_apart:
+            return replay
+        found = await apart.whole(self._log, replay.letter)
+        return dataclasses.replace(replay, letter=found or replay.letter, gone=found is None)
+
+    async def _take_together(self, partition: int, taken: Sequence[reparse.Replay]) -> None:
         await self._learn(partition, [one.letter for one in taken if not one.seen])
         read = await self._feed.on_worker(self._reparser.read, partition, taken)
         books = self.accounts[partition]

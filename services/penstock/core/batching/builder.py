@@ -82,6 +82,10 @@ class Builder:
         """Follow another model from now on; the open batch is kept."""
         self._model = write_model
 
+    def follow(self, limits: model.Limits, *, send_when_idle: bool) -> None:
+        """Other bounds from now on; the open batch is kept."""
+        self._limits, self._send_when_idle = limits, send_when_idle
+
     def add(self, chunk: chunks.Chunk) -> None:
         """Append a chunk; one without rows is finished by its caller and never comes here."""
         self._chunks.append(chunk)

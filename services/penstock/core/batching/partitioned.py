@@ -38,6 +38,11 @@ class Builders:
         for one in (self._first, *self._builders.values()):
             one.apply(write_model)
 
+    def follow(self, limits: model.Limits, *, send_when_idle: bool) -> None:
+        """See `Builder`."""
+        for one in (self._first, *self._builders.values()):
+            one.follow(limits, send_when_idle=send_when_idle)
+
     def add(self, chunk: chunks.Chunk) -> None:
         """See `Builder`."""
         partition = chunk.range.partition

@@ -22,16 +22,6 @@ from penstock.core.records import layout
 _TIME = pa.timestamp("us", tz="UTC")
 _MICROSECONDS = 1_000
 
-FIELDS = (
-    schemas.Field(name="kafka_key", type=schemas.FieldType.BYTES),
-    schemas.Field(name="kafka_topic", type=schemas.FieldType.STRING),
-    schemas.Field(name="kafka_partition", type=schemas.FieldType.INT32),
-    schemas.Field(name="kafka_offset", type=schemas.FieldType.INT64),
-    schemas.Field(name="kafka_timestamp", type=schemas.FieldType.TIMESTAMP),
-    schemas.Field(name="kafka_headers", type=schemas.FieldType.JSON),
-)
-"""What expressions may read of each record beside its value."""
-
 
 class Values(Protocol):
     """Reads values of one format under one schema."""

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import enum
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import pyarrow as pa
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 MOST_VALUE_BYTES = 1_024
 """A longer text or byte string isn't remembered: the key's last value is then NULL, and it is counted."""

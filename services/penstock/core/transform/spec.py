@@ -6,13 +6,15 @@ import dataclasses
 import enum
 import itertools
 import re
-
-import numpy as np
-import numpy.typing as npt
-import pyarrow as pa
+from typing import TYPE_CHECKING, TypeAlias
 
 from penstock.core import schema
 from penstock.core.state import spec as state_spec
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+    import pyarrow as pa
 
 EVENT_COLUMN = "_event"
 """Hidden column: index of the event in the group the transform was given. int32, ascending."""
@@ -119,7 +121,7 @@ class RowFailure:
     message: str
 
 
-Counts = npt.NDArray[np.int64]
+Counts: TypeAlias = "npt.NDArray[np.int64]"
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)

@@ -17,7 +17,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import TypeVar
 
-from penstock.core import failpoints
+from penstock.core import failpoints, lineage
 from penstock.log import port
 from penstock.log.embedded import lock as embedded_lock
 from penstock.log.embedded import reader as embedded_reader
@@ -89,8 +89,18 @@ class EmbeddedLog:
         return self._identity.log_id
 
     @property
+    def known_as(self) -> lineage.Lineage:
+        return lineage.Lineage(log_id=self._identity.log_id, former=self._identity.former)
+
+    @property
     def partitions(self) -> int:
         return self._identity.partitions
+
+    async def grow(self, partitions: int) -> None:
+        """Have at least as many from now on, behind those there are; subscriptions keep what they have. Raises LogError."""
+        if partitions > self.partitions:
+            await self._ask(embedded_store.Grow(partitions=partitions))
+            self._identity = dataclasses.replace(self._identity, partitions=partitions)
 
     async def append(self, topic: str, partition: int, record: port.NewRecord) -> port.Appended:
         """As the port says. Cancelling does not take the record back: its outcome is unknown, and a re-send tells."""
@@ -239,7 +249,7 @@ def renew(path: pathlib.Path) -> None:
     try:
         with contextlib.closing(embedded_schema.open_writer(path)) as connection:
             identity = embedded_schema.identify(connection, path)
-            embedded_schema.rename(connection, dataclasses.replace(identity, log_id=embedded_store.Host().new_id()))
+            embedded_schema.rename(connection, identity, embedded_store.Host().new_id())
     except sqlite3.Error as error:
         raise embedded_schema.explain(error, path) from error
     finally:

@@ -14,12 +14,19 @@ import pathlib
 import sqlite3
 import threading
 import urllib.parse
+from collections.abc import Sequence
 
+import msgspec
+
+from penstock.core import lineage
 from penstock.log import port
 
 VERSION = 1
 
 BUSY_MILLISECONDS = 5_000
+
+_FORMER = "former"
+"""Only in a log that has been given another id."""
 
 # Big enough that a block of 300 kB is few pages, small enough that a lone commit stays cheap to flush.
 _PAGE_BYTES = 16_384
@@ -84,10 +91,11 @@ CREATE TABLE IF NOT EXISTS snapshot (
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Identity:
-    """What is fixed when a log is made."""
+    """What is fixed when a log is made; `former` are the ids it had before it was put back from a copy, oldest first."""
 
     log_id: str
     partitions: int
+    former: Sequence[lineage.Former] = ()
 
 
 def create(path: pathlib.Path, identity: Identity) -> None:
@@ -147,13 +155,19 @@ def identify(connection: sqlite3.Connection, path: pathlib.Path) -> Identity:
             f"{path} was written by a newer Penstock (log version {content['version']}, this one reads {VERSION}):"
             f" install that version or a newer one"
         )
-    return Identity(log_id=content["log_id"], partitions=content["partitions"])
+    former = msgspec.json.decode(content.get(_FORMER, "[]"), type=tuple[lineage.Former, ...])
+    return Identity(log_id=content["log_id"], partitions=content["partitions"], former=former)
 
 
-def rename(connection: sqlite3.Connection, identity: Identity) -> None:
-    """Write another id into an existing file."""
+def rename(connection: sqlite3.Connection, identity: Identity, log_id: str) -> None:
+    """Write another id into an existing file, and beside it the one it had, with where the main log ends."""
+    found = dict(connection.execute("SELECT number, end_offset FROM partition WHERE topic = ?", (port.EVENTS,)))
+    ends = [found.get(number, 0) for number in range(identity.partitions)]
+    former = [*identity.former, lineage.Former(log_id=identity.log_id, ends=ends)]
+    connection.execute("BEGIN IMMEDIATE")
     with connection:
-        connection.execute("UPDATE log SET content = ? WHERE name = 'log_id'", (identity.log_id,))
+        connection.execute("UPDATE log SET content = ? WHERE name = 'log_id'", (log_id,))
+        connection.execute("INSERT OR REPLACE INTO log VALUES (?, ?)", (_FORMER, msgspec.json.encode(former).decode()))
 
 
 def grow(connection: sqlite3.Connection, identity: Identity, partitions: int) -> Identity:

@@ -89,7 +89,14 @@ class SaveSnapshot:
     snapshot: port.Snapshot | None
 
 
-Operation = Append | CommitGroup | Trim | Shrink | SaveSnapshot
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Grow:
+    """As many partitions from now on."""
+
+    partitions: int
+
+
+Operation = Append | CommitGroup | Trim | Shrink | SaveSnapshot | Grow
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -158,6 +165,10 @@ class Store:
                 return None
             case Shrink():
                 return self._shrink()
+            case Grow():
+                self._connection.execute("UPDATE log SET content = ? WHERE name = 'partitions'", (operation.partitions,))
+                self._partitions = operation.partitions
+                return None
 
     def _append(self, operation: Append) -> port.Appended:
         record = operation.record

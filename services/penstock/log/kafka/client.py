@@ -66,6 +66,13 @@ def connection_settings(settings: kafka_settings.Settings) -> dict[str, Any]:
     return connection.told(settings.bootstrap, settings.security, settings.patience.request)
 
 
+def new_client(settings: kafka_settings.Settings) -> AIOKafkaClient:
+    """One to ask brokers with, before it has connected to any."""
+    made = AIOKafkaClient(**connection_settings(settings))
+    connection.keep_renewed(made, settings.security)
+    return made
+
+
 @contextlib.asynccontextmanager
 async def bounded(what: str, seconds: float) -> AsyncIterator[None]:
     """Everything that can go wrong with a broker, as LogUnavailableError or LogError, after `seconds` at the latest."""
@@ -94,7 +101,8 @@ class Client:
     def __init__(self, settings: kafka_settings.Settings) -> None:
         self._settings = settings
         self._admin = admin.AIOKafkaAdminClient(**connection_settings(settings))
-        self._brokers = AIOKafkaClient(**connection_settings(settings))
+        connection.keep_renewed(self._admin._client, settings.security)  # noqa: SLF001 - it can't be given one
+        self._brokers = new_client(settings)
         self._coordinators: dict[str, int] = {}
         self._reviving = asyncio.Lock()
 
@@ -117,6 +125,10 @@ class Client:
     async def close(self) -> None:
         for client in (self._admin._client, self._brokers):  # noqa: SLF001 - its own way may wait for what can't be sent
             await connection.end(client, [], self._settings.patience.close)
+
+    def ask_of(self, partitions: int) -> None:
+        """From now on about as many of each topic."""
+        self._settings = dataclasses.replace(self._settings, partitions=partitions)
 
     async def topic(self, name: str) -> Topic | None:
         """None when there is no such topic."""
@@ -355,7 +367,7 @@ class Client:
         async with self._reviving:
             if self._brokers._sync_task is task:  # noqa: SLF001
                 await connection.end(self._brokers, [], self._settings.patience.close)
-                self._brokers = AIOKafkaClient(**connection_settings(self._settings))
+                self._brokers = new_client(self._settings)
                 await self._brokers.bootstrap()
 
 

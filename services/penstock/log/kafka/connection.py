@@ -6,6 +6,7 @@ Here and not beside the log's own connections, because the Kafka sink's producer
 from __future__ import annotations
 
 import asyncio
+import ssl
 from collections.abc import Collection, Iterable
 from typing import Any
 
@@ -17,25 +18,49 @@ from aiokafka.conn import collect_hosts, create_conn
 from penstock.log.kafka import settings as kafka_settings
 
 CLIENT_ID = "penstock"
+REJECTED = "it refuses these credentials"
+"""How `refusal` begins what it says of a broker that is there."""
 _CANCEL_SECONDS = 0.1
 
 
 def told(bootstrap: str, security: kafka_settings.Security, request_seconds: float) -> dict[str, Any]:
     """The arguments that all classes share."""
+    now = security.now()
     found: dict[str, Any] = {
         "bootstrap_servers": bootstrap,
         "client_id": CLIENT_ID,
         "request_timeout_ms": int(request_seconds * 1_000),
-        "security_protocol": security.protocol,
-        "ssl_context": security.tls,
+        "security_protocol": now.protocol,
+        "ssl_context": now.tls,
     }
-    if login := security.login:
+    if login := now.login:
         found |= {
             "sasl_mechanism": login.mechanism.value,
             "sasl_plain_username": login.user,
             "sasl_plain_password": login.password,
         }
     return found
+
+
+def keep_renewed(client: AIOKafkaClient, security: kafka_settings.Security) -> None:
+    """Let each connection that this client makes from now on show what it must show by then; open ones stay as they are."""
+    if security.renewed:
+        client.__class__, client.renewed_security = _Renewed, security
+
+
+class _Renewed(AIOKafkaClient):
+    """The client looks at these two whenever it connects, and has no public way to change them."""
+
+    renewed_security: kafka_settings.Security
+
+    @property
+    def _ssl_context(self) -> ssl.SSLContext | None:
+        return self.renewed_security.now().tls
+
+    @property
+    def _sasl_plain_password(self) -> str | None:
+        login = self.renewed_security.now().login
+        return login.password if login else None
 
 
 async def refusal(bootstrap: str, security: kafka_settings.Security, request_seconds: float) -> str:
@@ -54,7 +79,9 @@ async def refusal(bootstrap: str, security: kafka_settings.Security, request_sec
 
 def _said(error: Exception) -> str:
     if isinstance(error, errors.AuthenticationFailedError | errors.SaslAuthenticationFailed):
-        return f"it refuses these credentials: {error}"
+        return f"{REJECTED}: {error}"
+    if isinstance(error, ssl.SSLError) or isinstance(error.__cause__, ssl.SSLError):
+        return f"{REJECTED}, or its certificate is not trusted here: {error}"
     if isinstance(error, TimeoutError):
         return "no answer in time"
     return str(error) or repr(error)

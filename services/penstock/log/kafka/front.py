@@ -11,6 +11,7 @@ import dataclasses
 import time
 from collections.abc import Mapping, Sequence
 
+from penstock.core import lineage
 from penstock.log import port
 from penstock.log.kafka import client as kafka_client
 from penstock.log.kafka import producer as kafka_producer
@@ -83,8 +84,22 @@ class KafkaLog:
         return self._identity
 
     @property
+    def known_as(self) -> lineage.Lineage:
+        return lineage.Lineage(log_id=self._identity)
+
+    @property
     def partitions(self) -> int:
         return self._settings.partitions
+
+    async def grow(self, partitions: int) -> None:
+        """Have at least as many from now on, behind those there are; subscriptions keep what they have. Raises LogError."""
+        if partitions > self.partitions:
+            async with self._ensuring:
+                grown = dataclasses.replace(self._settings, partitions=partitions)
+                for topic in self._known:
+                    await _ensure(self._client, grown, topic, grows=True)
+                self._settings = grown
+                self._client.ask_of(partitions)
 
     async def append(self, topic: str, partition: int, record: port.NewRecord) -> port.Appended:
         """As the port says. After a LogError about time or connections the outcome is unknown: append the same record again."""

@@ -53,6 +53,7 @@ class Member(abc.ConsumerRebalanceListener):
             heartbeat_interval_ms=int(patience.heartbeat * 1_000),
             rebalance_timeout_ms=int(patience.rebalance * 1_000),
         )
+        connection.keep_renewed(self._consumer._client, settings.security)  # noqa: SLF001 - it can't be given one
         self._consumer.subscribe([name], listener=self)
 
     @property

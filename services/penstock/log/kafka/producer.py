@@ -145,6 +145,7 @@ class Producer:
                     max_batch_size=_BATCH_BYTES,
                     max_request_size=kafka_settings.MESSAGE_BYTES + _BATCH_BYTES,
                 )
+                connection.keep_renewed(producer.client, self._settings.security)
                 try:
                     async with client.bounded("starting a producer", self._settings.patience.delivery):
                         await producer.start()

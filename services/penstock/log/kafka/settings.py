@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import enum
 import ssl
+from collections.abc import Callable
 
 # The largest block, and as much again as its headers and Kafka's own framing can need.
 RECORD_BYTES = 8 << 20
@@ -31,15 +32,20 @@ class Login:
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Security:
-    """`tls` None is plain text: then no password should travel."""
+    """`tls` None is plain text: then no password should travel. `renewed` tells what it has become since; None: it stays."""
 
     tls: ssl.SSLContext | None = None
     login: Login | None = None
+    renewed: Callable[[], Security] | None = dataclasses.field(default=None, repr=False, compare=False)
 
     @property
     def protocol(self) -> str:
         """As Kafka's clients call it."""
         return ("SASL_" if self.login else "") + ("SSL" if self.tls else "PLAINTEXT")
+
+    def now(self) -> Security:
+        """As a connection that is made now is to show it. The protocol stays."""
+        return self.renewed() if self.renewed else self
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)

@@ -27,6 +27,11 @@ class Draining:
     def begin(self, lane: batcher_lane.Lane) -> None:
         self._tasks[lane] = asyncio.create_task(_drain(lane), name=f"drain-{lane.settings.sink}")
 
+    def lifecycle(self, lane: batcher_lane.Lane) -> str:
+        """What a lane that is to go on as it is must be told."""
+        paused = lane.state is batcher_lane.State.PAUSED
+        return "Draining" if lane in self._tasks else "Paused" if paused else "Running"
+
     def end(self, lane: batcher_lane.Lane) -> None:
         """Nothing happens to one that was not told to drain."""
         if task := self._tasks.pop(lane, None):

@@ -4,25 +4,28 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import time
+from collections.abc import Awaitable, Callable
 
 import structlog
 
 from penstock.api.model import pipeline as api_pipeline
 from penstock.api.model import sinks as api_sinks
+from penstock.batcher import following, status
 from penstock.batcher import lane as batcher_lane
-from penstock.batcher import status
 from penstock.batcher.writing import sink_client
 from penstock.core import breaker, delivery, failpoints, results
 from penstock.core.batching import model
 from penstock.log import port
 from penstock.machine import lanes, skipping, sourcing
-from penstock.machine.parts import draining
+from penstock.machine.parts import draining, settled
 from penstock.machine.peers import gate
 from penstock.v1 import control_pb2
 
 _log = structlog.get_logger()
 
 _SINK_RETRY_SECONDS = 1.0
+_RELEASE_SECONDS = 10.0
 
 
 class LaneSet:
@@ -31,7 +34,8 @@ class LaneSet:
     def __init__(
         self, pipeline: api_pipeline.BatchPipeline, log: port.EventLog, failpoint: failpoints.Failpoint, peers: gate.Peers
     ) -> None:
-        self._pipeline, self._log, self._failpoint, self._peers = pipeline, log, failpoint, peers
+        self._settled = settled.Settled(pipeline)
+        self._log, self._failpoint, self._peers = log, failpoint, peers
         self._lanes: dict[str, batcher_lane.Lane] = {}
         self._reporters: dict[str, status.Reporter] = {}
         self._addresses: dict[str, str] = {}
@@ -40,6 +44,7 @@ class LaneSet:
         self._skipping = asyncio.Lock()
         self.waiting: dict[str, str] = {}
         """Why lanes that are to run have not begun, by sink."""
+        self._troubles: dict[str, results.Failure] = {}
 
     async def open(self, sink: api_sinks.Sink, address: str, *, patient: bool = False) -> None:
         """Start the lane of `sink`, which is served at `address`. Raises WriteFailedError, LogError.
@@ -61,18 +66,19 @@ class LaneSet:
                 await asyncio.sleep(_SINK_RETRY_SECONDS)
             else:
                 self.waiting.pop(sink.name, None)
+                self._troubles.pop(sink.name, None)
                 return
 
     def _wait(self, sink: str, address: str, failure: results.Failure) -> None:
         why = f"{failure.code}: {failure.message}" + (f"; {failure.remedy}" if failure.remedy else "")
         if self.waiting.get(sink) != why:
             _log.warning("sink_unreachable", sink=sink, address=address, code=failure.code, message=failure.message)
-        self.waiting[sink] = why
+        self.waiting[sink], self._troubles[sink] = why, failure
 
     async def _open(self, sink: api_sinks.Sink, lifecycle: str) -> None:
-        settings = dataclasses.replace(
-            sourcing.reading(self._pipeline, self._log, lanes.lane_for(self._pipeline, sink)), failpoint=self._failpoint
-        )
+        now = self._pipeline
+        lane_settings = lanes.lane_for(now, self._settled.sink(sink.name))
+        settings = dataclasses.replace(sourcing.reading(now, self._log, lane_settings), failpoint=self._failpoint)
         client = sink_client.SinkClient(self._addresses[sink.name], dial=self._peers.channel)
         lane = batcher_lane.Lane(settings, self._log, client)
         try:
@@ -108,6 +114,10 @@ class LaneSet:
         for sink in list(self._lanes):
             await self._stop(sink)
 
+    @property
+    def _pipeline(self) -> api_pipeline.BatchPipeline:
+        return self._settled.pipeline
+
     def __getitem__(self, sink: str) -> batcher_lane.Lane:
         if sink not in self._lanes:
             raise KeyError(f'no lane of a sink "{sink}" runs here; there are: {", ".join(self._lanes) or "none"}')
@@ -134,13 +144,33 @@ class LaneSet:
 
     async def reports(self) -> list[control_pb2.LaneStatus]:
         found = [await reporter.report() for reporter in list(self._reporters.values())]
-        return found + [control_pb2.LaneStatus(sink=sink, state="Starting", message=why) for sink, why in self.waiting.items()]
+        for sink, why in self.waiting.items():
+            trouble = status.trouble(self._troubles.get(sink))
+            found.append(control_pb2.LaneStatus(sink=sink, state="Starting", message=why, trouble=trouble))
+        for one in found:
+            one.settings_version = self._settled.version(one.sink)
+        return found
+
+    def follow(self, sink: str, told: settled.Told) -> None:
+        """Do as these settings say from now on. Raises ValueError for ones that can't be used."""
+        if not self._settled.take(sink, told):
+            return
+        _log.info("settings", sink=sink, version=told.version, generation=told.generation)
+        if lane := self._lanes.get(sink):
+            following.follow(lane, lanes.lane_for(self._pipeline, self._settled.sink(sink)))
+
+    def open_circuit(self, sink: str, why: str) -> None:
+        """Hold off from the store as others do who found it away."""
+        lane = self[sink]
+        if lane.circuit.trip(time.monotonic(), why):
+            _log.warning("circuit_opened_with_others", sink=sink, why=why)
+            lane.dispatcher.wake()
 
     def apply(self, sink: str, write_model: model.WriteModel | None, circuit: breaker.Mode | None) -> None:
         """Follow this model, and this mode of the circuit breaker, from now on; None: as before."""
         lane = self[sink]
         if write_model is not None:
-            lane.apply(write_model)
+            lane.dispatcher.apply(write_model)
         if circuit is not None:
             _log.info("circuit_mode", sink=sink, mode=circuit.value)
             lane.circuit.set_mode(circuit)
@@ -167,6 +197,24 @@ class LaneSet:
         for lane in self._lanes.values():
             self._draining.end(lane)
         return all(await asyncio.gather(*(lane.release(timeout_seconds) for lane in self._lanes.values())))
+
+    async def anew(self, change: Callable[[], Awaitable[None]]) -> None:
+        """End all lanes, do `change` while nobody reads the log, and begin them again. Raises what `change` raises."""
+        async with self._skipping:
+            begun = {sink: self._draining.lifecycle(lane) for sink, lane in self._lanes.items()}
+            await self.release(_RELEASE_SECONDS)
+            for opening in self._opening:
+                opening.cancel()
+            await asyncio.gather(*self._opening, return_exceptions=True)
+            waited = dict.fromkeys(self.waiting, "Running")
+            for sink in begun:
+                await self._stop(sink)
+            try:
+                await change()
+            finally:
+                for one in self._pipeline.spec.sinks:
+                    if lifecycle := (begun | waited).get(one.name):
+                        await self._open_again(one, lifecycle)
 
     async def skip(self, request: control_pb2.SkipRequest) -> control_pb2.SkipResponse:
         """Raises SkipRefusedError, LogError."""

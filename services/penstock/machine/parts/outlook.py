@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 import structlog
 
@@ -22,29 +22,24 @@ _SILENT_SECONDS = 30.0
 _LOOK_SECONDS = 5.0
 _ANSWER_SECONDS = 10.0
 _SUPERSEDED_TURNS = 6
-_OUTDATED_TURNS = 3
 
 _log = structlog.get_logger()
+
+
+async def _nobody_refuses() -> str:
+    return ""
 
 
 class LogWatch:
     """Whether the log can be reached: asked of it, since events may not come for hours."""
 
-    def __init__(self, log: port.EventLog, accepted: accepting.Accepting | None, credentials: Callable[[], object]) -> None:
-        """`accepted`: of doors over a log that others share, who may have changed the pipeline; `credentials`: those to reach the
-        log with, as they are now."""
-        self._log, self._accepted, self._credentials = log, accepted, credentials
-        self._used, self._failures = credentials(), 0
-        self.away = self.superseded = ""
-
-    @property
-    def outdated(self) -> str:
-        """Why a new process would do better: the log can't be reached, and how it is reached has changed since the start."""
-        if self._failures < _OUTDATED_TURNS:
-            return ""
-        now = self._credentials()
-        changed = now is not None and now != self._used
-        return f"the log's credentials have changed, and it can't be reached with the old ones: {self.away}" if changed else ""
+    def __init__(
+        self, log: port.EventLog, accepted: accepting.Accepting | None, refusal: Callable[[], Awaitable[str]] = _nobody_refuses
+    ) -> None:
+        """`accepted`: of doors over a log that others share, who may have changed the pipeline; `refusal`: why brokers that are
+        there refuse who asks."""
+        self._log, self._accepted, self._refusal = log, accepted, refusal
+        self.away = self.superseded = self.refused = ""
 
     async def run(self) -> None:
         """Until cancelled."""
@@ -59,11 +54,11 @@ class LogWatch:
                 await self._log.bounds(port.EVENTS, turn % self._log.partitions)
                 if self._accepted and turn % _SUPERSEDED_TURNS == 0:
                     self.superseded = await self._accepted.superseded()
-            self._failures = 0
+            self.refused = ""
             self._say("")
         except (port.LogError, TimeoutError) as error:
-            self._failures += 1
             self._say(f"the log can't be reached: {error or 'no answer in time'}")
+            self.refused = await self._refusal()
 
     def _say(self, why: str) -> None:
         if bool(why) != bool(self.away):

@@ -70,7 +70,7 @@ class _Shown(Protocol):
 
 
 class Channel:
-    """In the place of a `grpc.aio.Channel`, as far as generated stubs go."""
+    """In the place of a `grpc.aio.Channel`, as far as generated stubs and `SinkChannel` go."""
 
     def __init__(self, address: str, options: Options, shown: _Shown) -> None:
         self._address, self._options, self._shown = address, options, shown
@@ -111,6 +111,10 @@ class Channel:
             return getattr(channel, kind)(*told, **named)(*arguments, metadata=found, **more)
 
         return call
+
+    def get_state(self, try_to_connect: bool = False) -> grpc.ChannelConnectivity:
+        """Of the connection that the next call would take."""
+        return self._current().get_state(try_to_connect)
 
     async def close(self, grace: float | None = None) -> None:
         await self._channel.close(grace)

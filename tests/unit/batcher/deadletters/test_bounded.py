@@ -27,7 +27,7 @@ def test_what_fits_is_kept_byte_for_byte(value: int, key: int, header: int) -> N
 def test_of_what_does_not_fit_the_place_is_kept_and_told(value: int, key: int, header: int) -> None:
     """Catches a letter that the log refuses, a part of a value that looks like all of it, and one that nobody can find again."""
     held, said = bounded.held(record(value, key, header))
-    assert (held.document, held.record.key, held.record.headers) == (b"", None, ())
+    assert (held.document, held.record.key, held.record.headers, held.record.apart) == (b"", None, (), True)
     assert (held.record.topic, held.record.offset, held.format) == ("orders", 17, deadletters.OriginalFormat.AVRO)
     assert f"{value:,} bytes" in said
     assert "orders/3/17" in said

@@ -16,7 +16,10 @@ from penstock.telemetry import metrics
 
 
 class _Client:
-    forgiven = 0
+    forgiven = found = 0
+
+    def returns(self) -> int:
+        return self.found
 
     def forgive(self) -> None:
         self.forgiven += 1
@@ -107,3 +110,37 @@ async def test_a_write_that_ran_out_of_time_is_counted(monkeypatch):
     for timed_out in (True, False):
         await lander._failed(_error(results.ResultClass.OUTAGE, timed_out=timed_out), circuit.generation, 1)
     assert timeouts._value.get() - before == 1
+
+
+async def test_a_sink_that_is_there_again_is_tried_at_once(monkeypatch):
+    """Catches a restarted sink that waits for the circuit's half minute, and a retry that sleeps its back-off out beside it."""
+    clock, circuit = _Clock(monkeypatch), _circuit(30.0)
+    lander = _lander(clock, circuit)
+    lander.budget.spend = lambda _: 0.0
+    for _ in range(6):
+        circuit.look_now(clock.now)
+        await lander._permission()
+        circuit.record(clock.now, circuit.generation, results.ResultClass.OUTAGE)
+    began = clock.now
+    monkeypatch.setattr(lander._client, "returns", lambda: int(clock.now > began + 1.0))
+    await lander._rest(20.0, circuit.generation)
+    assert clock.now < began + 2.0
+    await lander._permission()
+    assert clock.now < began + 3.0
+
+
+async def test_a_retry_does_not_sleep_on_when_the_circuit_has_closed_again(monkeypatch):
+    """Catches a batch that holds its partition's offset back for half a minute although its neighbours land."""
+    clock, circuit = _Clock(monkeypatch), _circuit()
+    lander = _lander(clock, circuit)
+    before = circuit.generation
+    await lander._rest(3.0, before)
+    assert clock.now >= 3.0
+    circuit.record(clock.now, before, results.ResultClass.OUTAGE)
+    for _ in range(3):
+        await lander._permission()
+        circuit.record(clock.now, circuit.generation, None)
+    assert circuit.state is breaker.State.CLOSED
+    began = clock.now
+    await lander._rest(20.0, before)
+    assert clock.now == began

@@ -66,3 +66,30 @@ async def test_a_call_without_an_answer_has_a_class(status, result_class, timed_
     assert failed.failure.code == status.name
     assert "why" in failed.failure.message
     await client.close()
+
+
+async def test_a_server_that_was_gone_is_found_again_once(monkeypatch):
+    """Catches a connection that is back and unnoticed, one that is announced for ever, and one that never broke announced at
+    all: behind a proxy the circuit would never rest."""
+    channel = sink_channel.SinkChannel("unix:/nowhere.sock")
+    state = grpc.ChannelConnectivity.READY
+    monkeypatch.setattr(channel, "_channel", _Connection(lambda: state))
+    unavailable = grpc.aio.AioRpcError(grpc.StatusCode.UNAVAILABLE, grpc.aio.Metadata(), grpc.aio.Metadata(), details="why")
+    channel._failed(unavailable, sent=True)
+    assert [channel.has_returned(), channel.has_returned()] == [False, False]
+    state = grpc.ChannelConnectivity.IDLE
+    assert not channel.has_returned()
+    state = grpc.ChannelConnectivity.READY
+    assert [channel.has_returned(), channel.has_returned()] == [True, False]
+    state = grpc.ChannelConnectivity.TRANSIENT_FAILURE
+    channel._failed(unavailable, sent=True)
+    state = grpc.ChannelConnectivity.READY
+    assert [channel.has_returned(), channel.has_returned()] == [True, False]
+
+
+class _Connection:
+    def __init__(self, state):
+        self._state = state
+
+    def get_state(self, try_to_connect=False):
+        return self._state()

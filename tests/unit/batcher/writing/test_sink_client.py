@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Callable
 
 import pyarrow as pa
@@ -26,6 +27,7 @@ class _Channels:
         self.asked: list[str] = []
         self.streams: list[pa.Buffer] = []
         self.described: list[str] = []
+        self.returned: set[str] = set()
         monkeypatch.setattr(sink_channel, "SinkChannel", lambda address, **_: _Channel(self, address))
 
 
@@ -51,6 +53,9 @@ class _Channel:
             raise answer
         assert isinstance(answer, delivery.WriteResult)
         return answer
+
+    def has_returned(self) -> bool:
+        return self._address in self._all.returned
 
     async def close(self) -> None: ...
 
@@ -100,6 +105,22 @@ async def test_a_failing_endpoint_is_told_apart_from_a_failing_store(channels, o
     assert client.endpoints_well == 0
     client.forgive()
     assert client.endpoints_well == 2
+
+
+async def test_an_endpoint_that_is_there_again_takes_writes_at_once(channels, opened):
+    """Catches a restarted sink process that is left alone for as long as endpoints are after several failures."""
+    client = opened("a:1,b:1")
+    channels.answers["a:1"] = _failed(results.ResultClass.OUTAGE)
+    for _ in range(4):
+        with contextlib.suppress(delivery.WriteFailedError):
+            await _write(client)
+    channels.answers.clear()
+    assert client.returns() == 0
+    channels.returned.add("a:1")
+    channels.asked.clear()
+    await _write(client)
+    assert channels.asked == ["a:1"]
+    assert client.returns() == 2
 
 
 async def test_a_description_is_had_from_whichever_endpoint_answers(channels, opened):

@@ -116,3 +116,14 @@ def test_a_batch_holds_no_more_bytes_than_allowed_though_its_rows_would_fit():
     batch = made.take(builder.Reason.CAP_BYTES)
     assert batch.bytes <= first.bytes + second.bytes // 2
     assert (batch.rows, made.rows) == (3, 1)
+
+
+def test_other_bounds_hold_for_the_batch_that_is_open() -> None:
+    """Catches an edit of the limits that waits for the next batch, and rows that it loses."""
+    made = _builder(9)
+    assert isinstance(made.due(0.0), float)
+    made.follow(dataclasses.replace(LIMITS, rows=9), send_when_idle=False)
+    assert made.due(0.0) == builder.Reason.CAP_ROWS
+    made.follow(LIMITS, send_when_idle=True)
+    assert made.due(0.0, nothing_unread=True) == builder.Reason.IDLE
+    assert made.rows == 9

@@ -11,12 +11,12 @@ from hypothesis import strategies as st
 
 from penstock.core import blocks
 from penstock.core import schema as schemas
-from penstock.core.records import decode, documents, layout
+from penstock.core.records import decode, documents, fields, layout
 
 Kind = schemas.FieldType
 ITEMS = schemas.Field(name="items", type=Kind.LIST, path="$.in.items", element=schemas.Field(name="item", type=Kind.INT64))
 DECLARED = schemas.Schema(fields=(schemas.Field(name="id", type=Kind.STRING), ITEMS))
-NAMES = ["id", "items", blocks.ORIGINAL, blocks.RECEIVED_AT, *(field.name for field in decode.FIELDS)]
+NAMES = ["id", "items", blocks.ORIGINAL, blocks.RECEIVED_AT, *(field.name for field in fields.FIELDS)]
 PLACE = decode.Place(topic="orders", partition=3)
 GOOD = st.builds(
     lambda name, items: {"id": name, "in": {"items": items}}, st.text(max_size=5), st.lists(st.integers(0, 9), max_size=3)

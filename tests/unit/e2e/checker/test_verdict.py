@@ -39,7 +39,6 @@ def judged(
     ledger: found.Ledger | None = None,
     samples: tuple[found.Sample, ...] = (),
     exactly_once: bool = True,
-    log_renamed: bool = False,
 ) -> verdict.Verdict:
     return verdict.judge(
         {one.id: one for one in events},
@@ -47,7 +46,6 @@ def judged(
         letters,
         {"store": ledger} if ledger else None,
         samples,
-        log_renamed=log_renamed,
     )
 
 
@@ -126,14 +124,6 @@ def test_a_second_copy_is_only_counted_where_no_better_is_promised() -> None:
     """Catches an at-least-once store judged as if it were exactly-once, or its copies not counted at all."""
     of = judged([event()], (row(), *WELL), exactly_once=False)
     assert (of.repeated, bad(of)) == (1, {})
-
-
-def test_a_log_with_a_new_id_may_name_a_refusal_once_more_and_no_oftener() -> None:
-    """Catches what --new-log-id is known to do taken for a fault, and a third letter or a second row excused by it."""
-    twice = (letter("a", "0"), letter("a", "0", name="another"))
-    assert bad(judged([event(**BOOM)], (), twice, log_renamed=True)) == {}
-    assert bad(judged([event(**BOOM)], (), (*twice, letter("a", "0", name="a third")), log_renamed=True)) == {"duplicated": 1}
-    assert bad(judged([event()], (row(), *WELL), log_renamed=True)) == {"duplicated": 1}
 
 
 @pytest.mark.parametrize(

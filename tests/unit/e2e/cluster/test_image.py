@@ -75,7 +75,7 @@ def test_with_a_docker_that_does_not_answer_it_is_built_without(tmp_path: pathli
     """Catches a client without its daemon taken for Docker."""
     monkeypatch.setattr(shutil, "which", lambda name: f"/bin/{name}")
     built: list[pathlib.Path] = []
-    monkeypatch.setattr(image, "build", built.append)
+    monkeypatch.setattr(image, "build", lambda target, name: built.append(target))
 
     def run(command: Sequence[str], stdin: str) -> str:
         raise shell.CommandError("is the daemon running?")

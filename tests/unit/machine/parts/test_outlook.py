@@ -39,7 +39,7 @@ def _lanes(*, waits: dict[str, str] | None = None, not_ready: str = "", drained:
 async def test_doors_are_not_ready_while_they_can_t_append_and_ready_again_after() -> None:
     """Catches doors that get a client's events in vain, a reason that stays, and a look at one broker only."""
     log = _Log()
-    watch, told = outlook.LogWatch(log, None, lambda: None), outlook.Outlook(waiting.Waiting())
+    watch, told = outlook.LogWatch(log, None), outlook.Outlook(waiting.Waiting())
     told.started = True
     told.doors_over(_Doors(), watch)
     await watch.look(1)
@@ -54,27 +54,9 @@ async def test_doors_are_not_ready_while_they_can_t_append_and_ready_again_after
     assert log.asked == [1, 0, 1]
 
 
-async def test_a_process_is_outdated_when_its_log_is_away_and_the_password_is_another_one() -> None:
-    """Catches a process that tries the old password for ever, and one that ends while the old one still works or while brokers
-    are only away."""
-    log, held = _Log(), ["old"]
-    watch = outlook.LogWatch(log, None, lambda: held[0])
-    log.failure = port.LogUnavailableError("refused")
-    for turn in range(3):
-        await watch.look(turn)
-    assert not watch.outdated
-    held[0] = "new"
-    assert "refused" in watch.outdated
-    held[0] = None
-    assert not watch.outdated
-    held[0], log.failure = "new", None
-    await watch.look(4)
-    assert not watch.outdated
-
-
 async def test_doors_that_are_superseded_are_not_ready() -> None:
     """Catches old doors that stay in service after the pipeline was changed in what they partition by."""
-    watch, told = outlook.LogWatch(_Log(), _Accepted(), lambda: None), outlook.Outlook(waiting.Waiting())
+    watch, told = outlook.LogWatch(_Log(), _Accepted()), outlook.Outlook(waiting.Waiting())
     told.started = True
     told.doors_over(_Doors(), watch)
     for turn in range(1, 7):

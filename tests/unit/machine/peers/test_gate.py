@@ -5,6 +5,7 @@ from __future__ import annotations
 import pathlib
 import shutil
 
+import grpc
 import pytest
 
 from penstock.ingest import secret
@@ -75,3 +76,11 @@ def test_files_that_can_t_be_used_are_named(tmp_path: pathlib.Path, spoil, said:
     spoil(folder)
     with pytest.raises(secret.SecretError, match=said):
         gate.Peers(gate.Files(tls=folder)).load()
+
+
+async def test_what_stands_in_the_place_of_a_channel_tells_its_state(tmp_path: pathlib.Path) -> None:
+    """Catches a lane that halts when its sink is away, because its channel can't say whether it is connected."""
+    (tmp_path / "token").write_text("t\n")
+    channel = gate.Peers(gate.Files(token=tmp_path / "token")).load().channel("127.0.0.1:1", ())
+    assert channel.get_state() is grpc.ChannelConnectivity.IDLE
+    await channel.close()
