@@ -66,8 +66,8 @@ cluster-up: setup ## A real Kubernetes on this machine, without Docker; needs ro
 cluster-down: setup ## Take it away again
 	@$(BIN)/python -m e2e.cluster down --provider $(or $(PROVIDER),local)
 
-e2e: setup setup-servers ## Scenarios on a real cluster, Penstock installed by Helm; root. PROVIDER=kind, ONLY="part of a name", LONG=1
-	@PYTHONPATH=.:services:operator $(BIN)/python -m e2e --provider $(or $(PROVIDER),local) $(if $(ONLY),--only "$(ONLY)") $(if $(LONG),--long)
+e2e: setup setup-servers ## Scenarios on a real cluster, Penstock installed by Helm; root. PROVIDER=kind, ONLY="part of a name", SHORT=1, LONG=1
+	@PYTHONPATH=.:services:operator $(BIN)/python -m e2e --provider $(or $(PROVIDER),local) $(if $(ONLY),--only "$(ONLY)") $(if $(SHORT),--short) $(if $(LONG),--long)
 
 lock: setup ## Rewrite requirements.lock from pyproject.toml
 	@.ci/lock

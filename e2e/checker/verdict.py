@@ -62,19 +62,13 @@ def judge(
     letters: Sequence[found.Letter],
     ledgers: Mapping[str, found.Ledger] | None = None,
     samples: Iterable[found.Sample] = (),
-    *,
-    log_renamed: bool = False,
 ) -> Verdict:
-    """Judge what was found after quiescence. `ledgers` by sink, of a log whose lanes began with this history.
-
-    `log_renamed`: the log has got another id on the way, and with it each event in it: what was refused and not yet finished
-    then has a letter under either id, as the documentation says.
-    """
+    """Judge what was found after quiescence. `ledgers` by sink, of a log whose lanes began with this history."""
     verdict = Verdict(acknowledged=sum(event.result == "ok" for event in events.values()))
     present: set[str] = set()
     for sink, store in stores.items():
         mine = [letter for letter in letters if letter.sink == sink]
-        lane = _Lane(sink, events, verdict, log_renamed=log_renamed)
+        lane = _Lane(sink, events, verdict)
         lane.take_rows(store)
         lane.take_letters(mine)
         present |= lane.present
@@ -94,8 +88,8 @@ def judge(
 class _Lane:
     """One sink's rows and letters, looked at one by one."""
 
-    def __init__(self, sink: str, events: Mapping[str, history.Event], verdict: Verdict, *, log_renamed: bool) -> None:
-        self._sink, self._events, self._verdict, self._log_renamed = sink, events, verdict, log_renamed
+    def __init__(self, sink: str, events: Mapping[str, history.Event], verdict: Verdict) -> None:
+        self._sink, self._events, self._verdict = sink, events, verdict
         self.present: set[str] = set()
 
     def _expected(self, id_: str) -> history.Expected:
@@ -134,8 +128,7 @@ class _Lane:
             failed.update((letter.id, place, letter.attempt) for place in letter.places)
         for (id_, place, _), times in failed.items():
             if times > 1:
-                kind = "repeated" if self._log_renamed and times == 2 else "duplicated"
-                self._verdict.note(kind, f"{self._sink}: letters with different ids for {id_}/{place}")
+                self._verdict.note("duplicated", f"{self._sink}: letters with different ids for {id_}/{place}")
 
     def _letter(self, letter: found.Letter) -> None:
         event = self._events.get(letter.id)

@@ -10,14 +10,14 @@ from e2e.cluster import image, shell
 PATH = image.REPOSITORY / "build" / "images" / "penstock.tar"
 
 
-def make(target: pathlib.Path = PATH, run: shell.Runner = shell.run) -> str:
+def make(target: pathlib.Path = PATH, run: shell.Runner = shell.run, *, name: str = image.NAME) -> str:
     """Write the archive; answers how. Raises `shell.CommandError`, `cache.MissingError`."""
     if not _docker_answers(run):
-        image.build(target)
+        image.build(target, name)
         return "without Docker"
     target.parent.mkdir(parents=True, exist_ok=True)
-    run(["docker", "build", "--file", str(image.IMAGES / "Dockerfile"), "--tag", image.NAME, str(image.REPOSITORY)], "")
-    run(["docker", "save", "--output", str(target), image.NAME], "")
+    run(["docker", "build", "--file", str(image.IMAGES / "Dockerfile"), "--tag", name, str(image.REPOSITORY)], "")
+    run(["docker", "save", "--output", str(target), name], "")
     return "with Docker"
 
 

@@ -37,6 +37,10 @@ class Kind:
     def node_address(self) -> str:
         return str(json.loads(self._run(["docker", "inspect", _NODE], ""))[0]["NetworkSettings"]["Networks"]["kind"]["IPAddress"])
 
+    @property
+    def audit_log(self) -> None:
+        return None
+
     def up(self) -> None:
         if self._exists():
             self._kind("export", "kubeconfig", "--kubeconfig", str(self.kubeconfig))

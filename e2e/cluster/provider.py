@@ -10,6 +10,10 @@ class ClusterError(Exception):
     """A cluster that can't be had, or does not do what it is told; the message says why and what to do."""
 
 
+class UnfitError(ClusterError):
+    """This machine can't have a cluster; nothing was begun."""
+
+
 class Cluster(Protocol):
     """One cluster with one node. Everything but `up`, `down` and `status` wants it up."""
 
@@ -24,6 +28,10 @@ class Cluster(Protocol):
     @property
     def node_address(self) -> str:
         """Where this machine reaches ports of the node, such as a Service's of type NodePort."""
+
+    @property
+    def audit_log(self) -> pathlib.Path | None:
+        """The API server's record of requests, a line of JSON each, where it keeps one."""
 
     def up(self) -> None:
         """Return when pods can run, names resolve and accounts exist. Does nothing when it is up. Raises ClusterError."""

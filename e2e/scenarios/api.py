@@ -20,11 +20,13 @@ Object = dict[str, Any]
 _SECONDS = 20.0
 _ROOTS = {
     "batchpipelines": "/apis/penstock.dev/v1alpha1",
+    "deadletterreplays": "/apis/penstock.dev/v1alpha1",
     "deployments": "/apis/apps/v1",
     "events": "/apis/events.k8s.io/v1",
     "configmaps": "/api/v1",
     "namespaces": "/api/v1",
     "pods": "/api/v1",
+    "resourcequotas": "/api/v1",
     "secrets": "/api/v1",
     "services": "/api/v1",
 }

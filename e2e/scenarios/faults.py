@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterator
 
 from e2e.scenarios import manifests, site, world
 
-_KILLS = 6
 _MOST_BETWEEN_SECONDS = 1.5
 
 
@@ -41,11 +40,11 @@ def operator_killed(here: world.World) -> None:
         one.until_state("Running", 300.0)
         one.load(here.scale.rate)
         one.go_on(here.scale.events)
-        for at in range(_KILLS - 1):
+        for at in range(here.scale.kills - 1):
             changed = manifests.transformed(one.manifest, f"cast(note as bigint) * {at + 3}")
             _interrupted(here, functools.partial(one.apply, changed))
         one.until_state("Running", 300.0)
-        here.expect(f"* {_KILLS + 1}" in one.file_of("batcher"), "the batcher does not run the last edit")
+        here.expect(f"* {here.scale.kills + 1}" in one.file_of("batcher"), "the batcher does not run the last edit")
         one.until_lands()
         one.judge()
 

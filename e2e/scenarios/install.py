@@ -22,3 +22,10 @@ def install(cluster: provider.Cluster) -> None:
         told.append(f"--set-string=podAnnotations.e2e={hashlib.file_digest(archive, 'sha256').hexdigest()}")
     where = [f"--namespace={NAMESPACE}", "--create-namespace"]
     cluster.helm("upgrade", "--install", RELEASE, str(_CHART), *where, *told, "--wait", "--timeout=180s")
+
+
+def upgrade(cluster: provider.Cluster, *values: str) -> None:
+    """The release with these values changed, and the operator ready with them."""
+    told = [f"--set-string={value}" for value in values]
+    where = f"--namespace={NAMESPACE}"
+    cluster.helm("upgrade", RELEASE, str(_CHART), where, "--reuse-values", *told, "--wait", "--timeout=180s")

@@ -14,6 +14,8 @@ SINK = "warehouse"
 PARTITIONS = 3
 WAY_IN = "way-in"
 STRICT = {"pod-security.kubernetes.io/enforce": "restricted"}
+OURS = {"penstock.dev/e2e": "scenario"}
+"""The label of scenarios' namespaces: what a run that was ended has left is taken away by the next."""
 
 _SPEC: Object = {
     "source": {"type": "Ingest", "ingest": {"partitionBy": ["customer"]}},

@@ -10,6 +10,8 @@ from typing import Any
 
 from e2e.checker import verdict
 
+_WORTH_SECONDS = 1.0
+
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Report:
@@ -21,6 +23,8 @@ class Report:
     verdicts: Sequence[verdict.Verdict]
     error: str = ""
     notes: Sequence[str] = ()
+    waits: Sequence[tuple[str, float]] = ()
+    """What was waited for, and how many seconds."""
 
     @property
     def passed(self) -> bool:
@@ -41,6 +45,7 @@ class Report:
             **counts,
             "notes": list(self.notes),
             "error": self.error,
+            "waits": [{"for": what, "seconds": round(seconds, 1)} for what, seconds in self.waits if seconds >= _WORTH_SECONDS],
         }
 
 

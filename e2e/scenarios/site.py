@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
@@ -21,11 +21,12 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-READY_SECONDS = 180.0
+READY_SECONDS = 300.0
 _CLIENTS = 4
 _REQUEST_EVENTS = 50
 _PORTS = {"http": 8080, "grpc": 9090}
 PIPELINE_LABEL, ROLE_LABEL = "penstock.dev/pipeline", "penstock.dev/role"
+_LATER = "SELECT count(*) FROM (SELECT 1 FROM orders WHERE number >= {} LIMIT 1) AS one"
 _CREDENTIALS = {"username": "postgres", "password": "x"}
 
 
@@ -34,7 +35,9 @@ class Site:
 
     def __init__(self, here: world.World, namespace: str, mix: stream.Mix) -> None:
         self._here, self.namespace = here, namespace
-        self.store = store.PostgresStore(here.servers.postgres, f"e{uuid.uuid4().hex}")
+        self.store = self.another_store()
+        self.stores = {manifests.SINK: [self.store]}
+        """By sink, what its rows are in: more than one where its target was changed on the way. Each of these sinks is judged."""
         bootstrap = here.servers.kafka.bootstrap
         self.manifest = manifests.pipeline(namespace, [bootstrap], self.store.sink(manifests.SINK))
         self.told = senders.Told(mix)
@@ -47,15 +50,30 @@ class Site:
         )
         self.logbook = logbook.Logbook(settings, f"{namespace}/{manifests.NAME}")
         self.samples: list[columns.Sample] = []
+        self.without_ledger: set[str] = set()
+        """Sinks whose lane has not counted all of its life."""
         self._clients: list[senders.Sender] = []
         self._ports: dict[str, int] = {}
 
+    def another_store(self) -> store.PostgresStore:
+        """One more, with nothing in it."""
+        return store.PostgresStore(self._here.servers.postgres, f"e{uuid.uuid4().hex}")
+
+    def use(self, there: store.PostgresStore) -> None:
+        """Land there from the beginning."""
+        self.store, self.stores[manifests.SINK] = there, [there]
+        self.manifest["spec"]["sinks"] = [there.sink(manifests.SINK)]
+
     # -- the object
+
+    def grant(self) -> None:
+        """The Secret that the store wants."""
+        self._here.api.apply("secrets", manifests.secret(self.namespace, "pg", _CREDENTIALS))
 
     def prepare(self) -> None:
         """The namespace, strict, with what a pipeline needs there."""
-        self._here.api.apply("namespaces", manifests.namespace(self.namespace, manifests.STRICT))
-        self._here.api.apply("secrets", manifests.secret(self.namespace, "pg", _CREDENTIALS))
+        self._here.api.apply("namespaces", manifests.namespace(self.namespace, manifests.STRICT | manifests.OURS))
+        self.grant()
         made = self._here.api.apply("services", manifests.way_in(self.namespace, self.labels("ingest"), _PORTS))
         self._ports = {one["name"]: int(one["nodePort"]) for one in made["spec"]["ports"]}
 
@@ -179,10 +197,14 @@ class Site:
         """Rows so far."""
         return sum(self.store.landed().values())
 
-    def until_lands(self, seconds: float = 120.0) -> None:
-        """Return when something new has been acknowledged and something new has landed."""
-        acknowledged, rows = self.told.acknowledged, self.landed()
-        self.until(lambda: (self.told.acknowledged > acknowledged and self.landed() > rows) or None, "new events land", seconds)
+    def until_lands(self, seconds: float = 120.0, into: store.PostgresStore | None = None) -> None:
+        """Return when something has landed that was not even made yet when this was called."""
+        fresh, into = len(self.told.state), into or self.store
+
+        def look() -> bool | None:
+            return into.run(_LATER.format(fresh))[0][0] > 0 or None
+
+        self.until(look, "new events land", seconds)
 
     # -- the judgement
 
@@ -196,11 +218,11 @@ class Site:
         self.samples.append(columns.Sample(sink=manifests.SINK, committed=committed, present=present[committed]))
 
     def settle(self) -> None:
-        """Wait until the lane has committed all that is in the log."""
+        """Wait until the lanes have committed all that is in the log."""
 
         def look() -> bool | None:
             try:
-                return self.logbook.lag(manifests.SINK) == 0 or None
+                return all(self.logbook.lag(sink) == 0 for sink in self.stores) or None
             except port.LogError:
                 return None
 
@@ -210,24 +232,27 @@ class Site:
         """End the load, wait until everything has its outcome and the status tells of it, compare. Raises where it is bad."""
         self.unload()
         self.settle()
-        rows = self.store.rows(self.told.mix)
+        expected = stream.expected(len(self.told.state), self.told.mix)
         letters = self.logbook.letters(self.told.mix)
-        lane = columns.Lane(
-            expected=stream.expected(len(self.told.state), self.told.mix),
-            rows=rows,
-            letters=letters.get(manifests.SINK, logbook.no_letters()),
-            ledger=self._ledger(len(rows.number)),
-        )
-        judged = columns.judge(self.told.state, {manifests.SINK: lane}, self.samples)
+        lanes = {}
+        for sink, stores in self.stores.items():
+            rows = _together([one.rows(self.told.mix) for one in stores])
+            lanes[sink] = columns.Lane(
+                expected=expected,
+                rows=rows,
+                letters=letters.get(sink, logbook.no_letters()),
+                ledger=None if sink in self.without_ledger else self._ledger(sink, len(rows.number)),
+            )
+        judged = columns.judge(self.told.state, lanes, self.samples)
         self._here.verdicts.append(judged)
         self._here.expect(judged.good, f"{self.namespace}: {judged}")
         return judged
 
-    def _ledger(self, rows: int) -> found.Ledger:
+    def _ledger(self, sink: str, rows: int) -> found.Ledger:
         """The lane's books as the status has them, once they tell of all rows or a minute and a half has gone."""
 
         def look() -> dict[str, Any] | None:
-            books = next((one.get("ledger") for one in self.status().get("lanes", ()) if one["sink"] == manifests.SINK), None)
+            books = next((one.get("ledger") for one in self.status().get("lanes", ()) if one["sink"] == sink), None)
             return books if books and int(books["rows"]["written"]) >= rows else None
 
         books = self.until(look, f"the status tells of {rows} rows", 90.0)
@@ -241,6 +266,14 @@ class Site:
             written=int(written["written"]),
             dead_lettered_rows=int(written["deadLettered"]),
         )
+
+
+def _together(parts: Sequence[columns.Rows]) -> columns.Rows:
+    return columns.Rows(
+        number=np.concatenate([one.number for one in parts]),
+        place=np.concatenate([one.place for one in parts]),
+        good=np.concatenate([one.good for one in parts]),
+    )
 
 
 def _condition(status: api.Object, kind: str) -> tuple[str, str]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import json
 import random
 import time
 from collections.abc import Callable, Iterator
@@ -46,20 +45,28 @@ class Scale:
     events: int
     rate: float
     away_seconds: float
+    kills: int
+    """Of the operator, in its own scenario."""
+    quiet_seconds: float
+    limit_seconds: float
+    """No scenario takes longer: what it waits for then has not come."""
 
 
-SHORT = Scale(events=1_000, rate=400.0, away_seconds=20.0)
-LONG = Scale(events=5_000, rate=800.0, away_seconds=120.0)
+SHORT = Scale(events=500, rate=200.0, away_seconds=10.0, kills=3, quiet_seconds=60.0, limit_seconds=600.0)
+USUAL = Scale(events=1_000, rate=400.0, away_seconds=20.0, kills=6, quiet_seconds=60.0, limit_seconds=900.0)
+LONG = Scale(events=5_000, rate=800.0, away_seconds=120.0, kills=20, quiet_seconds=300.0, limit_seconds=1_800.0)
 
 
 class World:
-    """One scenario's. `verdicts` are those of its pipelines, `notes` go into the summary."""
+    """One scenario's. `verdicts` are of its pipelines; `notes`, and what it waited for with the seconds, go into the summary."""
 
     def __init__(self, cluster: provider.Cluster, connection: api.Api, servers: beside.Beside, name: str, scale: Scale) -> None:
         self.cluster, self.api, self.servers, self.name, self.scale = cluster, connection, servers, name, scale
         self.random = random.Random(name)
         self.verdicts: list[verdict.Verdict] = []
         self.notes: list[str] = []
+        self.waits: list[tuple[str, float]] = []
+        self._ends = time.monotonic() + scale.limit_seconds
         self.namespaces: list[str] = []
 
     @contextlib.contextmanager
@@ -83,11 +90,13 @@ class World:
 
     def until(self, look: Callable[[], T | None], what: str, seconds: float = 120.0, why: Callable[[], str] | None = None) -> T:
         """What `look` returns as soon as it is something. Raises StuckError."""
-        deadline = time.monotonic() + seconds
+        began = time.monotonic()
+        deadline = min(began + seconds, self._ends)
         while (seen := look()) is None:
             if time.monotonic() > deadline:
-                raise StuckError(f"not within {seconds:.0f} s: {what}\n{why() if why else ''}")
+                raise StuckError(f"not within {deadline - began:.0f} s: {what}\n{why() if why else ''}")
             time.sleep(_LOOK_SECONDS)
+        self.waits.append((what, time.monotonic() - began))
         return seen
 
     def expect(self, holds: bool, what: str) -> None:
@@ -114,10 +123,10 @@ class World:
         self.expect("hit" in said, f"no process of {metadata['name']} was found")
 
     def _axe_ready(self) -> None:
-        if self.api.get("pods", _TOOLS_NAMESPACE, _AXE) is None:
+        if not ready(self.api.get("pods", _TOOLS_NAMESPACE, _AXE) or {}):
             labels = {"pod-security.kubernetes.io/enforce": "privileged"}
             self.api.apply("namespaces", manifests.namespace(_TOOLS_NAMESPACE, labels))
-            self.kubectl("apply", "--filename=-", stdin=json.dumps(manifests.axe(_TOOLS_NAMESPACE, _AXE)))
+            self.api.apply("pods", manifests.axe(_TOOLS_NAMESPACE, _AXE))
             self.kubectl("wait", "--for=condition=Ready", f"pod/{_AXE}", f"--namespace={_TOOLS_NAMESPACE}", "--timeout=60s")
 
     def operator_pods(self) -> list[api.Object]:
@@ -128,6 +137,17 @@ class World:
     def until_operator_ready(self) -> None:
         """Wait for one that is."""
         self.until(lambda: any(map(ready, self.operator_pods())) or None, "the operator is ready")
+
+
+def clear_all(connection: api.Api, seconds: float = 120.0) -> None:
+    """Take away what scenarios of an earlier run have left in the cluster. Raises StuckError."""
+    deadline = time.monotonic() + seconds
+    while there := [one["metadata"]["name"] for one in connection.listed("namespaces", "", manifests.OURS)]:
+        if time.monotonic() > deadline:
+            raise StuckError(f"still there: {', '.join(there)}")
+        for name in there:
+            connection.delete("namespaces", "", name)
+        time.sleep(_LOOK_SECONDS)
 
 
 def ready(pod: api.Object) -> bool:

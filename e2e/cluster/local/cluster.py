@@ -15,11 +15,12 @@ import urllib.request
 from collections.abc import Callable, Iterator
 
 from e2e.cluster import cache, oci, provider, shell
-from e2e.cluster.local import binaries, control_plane, daemon, identities, network, node, packages, remains
+from e2e.cluster.local import binaries, control_plane, daemon, fitness, identities, network, node, packages, remains
 
 DIRECTORY = pathlib.Path("/var/lib/penstock-e2e")
 RUNTIME = pathlib.Path("/run/penstock-e2e")
 _API_PORT = 6443
+_COMMAND_SECONDS = 300.0
 _CONTROL_PLANE = ("etcd", "kube-apiserver", "kube-controller-manager")
 _NODE = ("containerd", "kube-scheduler", "kubelet", "kube-proxy", "coredns")
 
@@ -42,13 +43,19 @@ class Local:
     def node_address(self) -> str:
         return network.NODE_ADDRESS
 
+    @property
+    def audit_log(self) -> pathlib.Path:
+        return DIRECTORY / "audit.log"
+
     def up(self) -> None:
         try:
             packages.ensure()
             if os.geteuid() != 0:
-                raise provider.ClusterError(
+                raise provider.UnfitError(
                     "the local cluster needs root: containers, mounts, firewall rules. Without: make test, or kind"
                 )
+            if lacking := fitness.missing(DIRECTORY.parent):
+                raise provider.UnfitError("\n  ".join(["this machine can't run a cluster; it lacks", *lacking]))
             plan = _plan(binaries.build(binaries.CONTROL_PLANE), binaries.build(binaries.NODE))
             if not self._whole():
                 self.down()
@@ -84,12 +91,13 @@ class Local:
 
     def kubectl(self, *arguments: str, stdin: str = "") -> str:
         program = binaries.found(binaries.CONTROL_PLANE) / "kubectl"
-        return shell.run([str(program), f"--kubeconfig={self.kubeconfig}", *arguments], stdin)
+        return shell.run([str(program), f"--kubeconfig={self.kubeconfig}", *arguments], stdin, limit_seconds=_COMMAND_SECONDS)
 
     def helm(self, *arguments: str) -> str:
         homes = {f"HELM_{kind}_HOME": str(DIRECTORY / "helm" / kind.lower()) for kind in ("CACHE", "CONFIG", "DATA")}
         program = binaries.found(binaries.NODE) / "helm"
-        return shell.run([str(program), f"--kubeconfig={self.kubeconfig}", *arguments], environment={**os.environ, **homes})
+        command = [str(program), f"--kubeconfig={self.kubeconfig}", *arguments]
+        return shell.run(command, environment={**os.environ, **homes}, limit_seconds=_COMMAND_SECONDS)
 
     def stop_api(self) -> None:
         _daemon("kube-apiserver").stop()

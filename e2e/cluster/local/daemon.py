@@ -13,7 +13,7 @@ import signal
 import time
 from collections.abc import Callable, Sequence
 
-_PATIENCE_SECONDS = 60.0
+_PATIENCE_SECONDS = 180.0
 _LOOK_SECONDS = 0.05
 _LAST_LINES = 40
 
@@ -57,7 +57,7 @@ class Daemon:
         self._file.unlink(missing_ok=True)
 
     def wait_until(self, ready: Callable[[], bool]) -> None:
-        """Raises DaemonError after a minute, or when it ends before."""
+        """Raises DaemonError after three minutes, or when it ends before."""
         deadline = time.monotonic() + _PATIENCE_SECONDS
         while not ready():
             if not self.alive():
