@@ -297,7 +297,7 @@ class Site:
         first = self.landed()
         self.until(look, every=_LANDED_SECONDS)
         self.recoveries.append(time.monotonic() - since)
-        self._have_sampled()
+        self.have_sampled()
         return self.recoveries[-1]
 
     def _customers(self) -> list[tuple[str, int]]:
@@ -332,15 +332,16 @@ class Site:
 
     def sample_meanwhile(self) -> None:
         """The same beside what happens next, until something recovers: reading everything takes seconds, which are nobody's."""
-        self._have_sampled()
+        self.have_sampled()
         self._sampling = self._sampler.submit(self._sample)
 
     def sample(self) -> None:
         """What is committed now must be there a moment later; everything may run."""
-        self._have_sampled()
+        self.have_sampled()
         self._sample()
 
-    def _have_sampled(self) -> None:
+    def have_sampled(self) -> None:
+        """Wait for what `sample_meanwhile` has begun: it asks the brokers, so none may go before."""
         sampling, self._sampling = self._sampling, None
         if sampling is not None:
             sampling.result()
@@ -356,7 +357,7 @@ class Site:
 
     def judge(self) -> verdict.Verdict:
         """After the load: wait until everything has its outcome, end all processes in good order, and compare."""
-        self._have_sampled()
+        self.have_sampled()
         self.unload()
         self.settle()
         ledgers = {name: _together(self.lanes(name)) for name in self.stores}

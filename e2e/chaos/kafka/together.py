@@ -23,6 +23,7 @@ def in_turn(told: stage.Stage) -> verdict.Verdict:
         first.signal(signal.SIGCONT)
         here.recovered(time.monotonic())
         faults.die_at(told, here, second, told.random.choice(faults.BATCHER_POINTS))
+        here.have_sampled()
         told.servers.nodes[0].kill()
         time.sleep(told.scale.hold_seconds)
         told.servers.nodes[0].start()
