@@ -21,8 +21,10 @@ import urllib.request
 
 import psutil
 from e2e.cluster.local import binaries
-from tests.servers import kubernetes, process
+from tests.servers import kubernetes
 from tests.unit.operator import cluster as examples
+
+from penstock.cli import background
 
 ROOT = pathlib.Path(__file__).parents[1]
 QUIET_SECONDS = 60.0
@@ -55,7 +57,7 @@ def _start(server: kubernetes.Kubernetes, directory: pathlib.Path) -> subprocess
         "KUBECONFIG": str(server.kubeconfig),
         "PENSTOCK_IMAGE": "none",
         "PENSTOCK_KEY_FILE": str(directory / "key"),
-        "PENSTOCK_METRICS": f"127.0.0.1:{process.free_port()}",
+        "PENSTOCK_METRICS": f"127.0.0.1:{background.free_port()}",
         "PYTHONPATH": os.pathsep.join(str(ROOT / name) for name in ("services", "operator")),
     }
     log = (directory / "operator.log").open("ab")

@@ -16,6 +16,7 @@ from e2e.cluster import archives, cache, provider, shell
 from e2e.scenarios import (
     api,
     beside,
+    chart,
     edits,
     faults,
     first,
@@ -31,9 +32,9 @@ from e2e.scenarios import (
 )
 
 BUILD = clusters.BUILD / "e2e"
-_ROOMS = (first, edits, table, faults, lives, replaying, situations, upkeep)
+_ROOMS = (first, edits, table, faults, lives, replaying, situations, chart, upkeep)
 EACH: Mapping[str, playing.Scenario] = {name: scenario for room in _ROOMS for name, scenario in room.EACH.items()}
-ALONE = frozenset({"operator killed", "api server away", "log away", "upgrade"})
+ALONE = frozenset({"operator killed", "api server away", "log away", "helm test", "webhook", "upgrade"})
 """What they take away is everybody's."""
 IN_SHORT = ("edit under load", "kills", "delete and apply again", "first apply", "operator killed")
 _TOGETHER = 2

@@ -5,11 +5,9 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import pathlib
-import random
-import time
 from collections.abc import Callable, Iterator
 
-from e2e.chaos import events, hook, processes, report, site
+from e2e.chaos import events, hook, play, processes, report, site
 from e2e.checker import verdict
 
 
@@ -27,16 +25,12 @@ SHORT = Scale(kills=1, stop_seconds=3.0, hold_seconds=1.5, rounds=1)
 LONG = Scale(kills=20, stop_seconds=30.0, hold_seconds=5.0, rounds=3)
 
 
-class Stage:
-    """One fault's surroundings; `times` and `how` go into its report."""
+class Stage(play.Play):
+    """One fault's surroundings."""
 
     def __init__(self, nursery: processes.Nursery, path: pathlib.Path, seed: int, scale: Scale) -> None:
-        self.nursery, self.path, self.seed, self.scale = nursery, path, seed, scale
-        self.random = random.Random(seed)
-        self.times = 0
-        self.how = ""
-        self.recoveries: list[float] = []
-        self.so_far: verdict.Verdict | None = None
+        super().__init__(nursery, path, seed)
+        self.scale = scale
 
     @contextlib.contextmanager
     def site(self, *, text: str | None = None, told: hook.Hook | None = None, hook_refuses: float = 0.0) -> Iterator[site.Site]:
@@ -68,22 +62,5 @@ class Fault:
 
 def happen(fault: Fault, nursery: processes.Nursery, folder: pathlib.Path, seed: int, scale: Scale) -> report.Report:
     """One fault from its beginning to its verdict; whatever goes wrong is in the report."""
-    slug = "".join(letter if letter.isalnum() else "-" for letter in fault.name)
-    stage = Stage(nursery, folder / slug, seed, scale)
-    began, judged, error = time.monotonic(), None, ""
-    try:
-        judged = fault.perform(stage)
-    except Exception as failure:
-        error = f"{type(failure).__name__}: {failure}"
-    finally:
-        nursery.shift(0.0)
-    return report.Report(
-        name=fault.name,
-        seed=seed,
-        times=stage.times,
-        seconds=time.monotonic() - began,
-        verdict=judged or stage.so_far,
-        recoveries=tuple(stage.recoveries),
-        how=stage.how,
-        error=error,
-    )
+    stage = Stage(nursery, folder / play.slug(fault.name), seed, scale)
+    return stage.reported(fault.name, lambda: fault.perform(stage))

@@ -15,7 +15,7 @@ _EDIT_SECONDS = 10.0
 
 def edit_under_load(here: world.World) -> None:
     """A changed transform reaches the sink, then the batcher, then the doors, each when the one before has rolled."""
-    with here.site() as one:
+    with site.opened(here) as one:
         one.start()
         one.load(here.scale.rate)
         one.go_on(here.scale.events)
@@ -47,7 +47,7 @@ def _expect_order(here: world.World, one: site.Site, before: set[str]) -> None:
 
 def pause_and_resume(here: world.World) -> None:
     """Paused: the doors take events and nothing lands. Running: it all lands."""
-    with here.site() as one:
+    with site.opened(here) as one:
         one.start()
         one.load(here.scale.rate)
         one.go_on(here.scale.events)
@@ -81,7 +81,7 @@ def _until_still(one: site.Site) -> int:
 
 def invalid_edit(here: world.World) -> None:
     """An expression over a column that isn't there: told, and the last good one goes on in the same pods."""
-    with here.site() as one:
+    with site.opened(here) as one:
         one.start()
         good = one.manifest
         one.load(here.scale.rate)
@@ -104,7 +104,7 @@ def invalid_edit(here: world.World) -> None:
 
 def fifty_edits(here: world.World) -> None:
     """Fifty in ten seconds: the last one is what runs, and no more roll-outs than needed were begun."""
-    with here.site() as one:
+    with site.opened(here) as one:
         one.start()
         one.load(here.scale.rate)
         one.go_on(here.scale.events)

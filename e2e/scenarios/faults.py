@@ -15,7 +15,7 @@ _MOST_BETWEEN_SECONDS = 1.5
 
 def kills(here: world.World) -> None:
     """SIGKILL to every process of a pod of each kind, the operator's too, one after the other."""
-    with here.site() as one:
+    with site.opened(here) as one:
         one.start()
         one.load(here.scale.rate)
         one.go_on(here.scale.events)
@@ -34,7 +34,7 @@ def kills(here: world.World) -> None:
 
 def operator_killed(here: world.World) -> None:
     """The operator killed a moment after the first apply and after each of several edits: in the end all of it is made."""
-    with here.site() as one:
+    with site.opened(here) as one:
         one.prepare()
         _interrupted(here, one.apply)
         one.until_state("Running", 300.0)
@@ -61,7 +61,7 @@ def _interrupted(here: world.World, act: Callable[[], None]) -> None:
 
 def api_away(here: world.World) -> None:
     """Without an API server data flows on; the operator comes back to it, and an edit made then is carried out."""
-    with here.site() as one:
+    with site.opened(here) as one:
         one.start()
         one.load(here.scale.rate)
         one.go_on(here.scale.events)

@@ -6,7 +6,7 @@ import json
 
 from e2e.chaos.kafka import senders, stream
 from e2e.checker import columns
-from e2e.scenarios import manifests, world
+from e2e.scenarios import manifests, site, world
 
 _SEND = """
 import sys, urllib.request
@@ -20,7 +20,7 @@ _COLUMNS = ("NAME", "READY", "STATE", "RATE", "LAG", "BATCH", "CIRCUIT", "DEAD",
 
 def first_apply(here: world.World) -> None:
     """Apply, wait for Ready, send by the Service's name and from outside, find the rows, read `kubectl get bp`."""
-    with here.site() as one:
+    with site.opened(here) as one:
         one.prepare()
         one.apply()
         here.kubectl("wait", "--for=condition=Ready", f"bp/{manifests.NAME}", f"--namespace={one.namespace}", "--timeout=180s")

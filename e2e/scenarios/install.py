@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+import json
+from collections.abc import Iterator
 
 from e2e.cluster import archives, image, provider
 
@@ -10,6 +13,8 @@ RELEASE = "penstock"
 NAMESPACE = "penstock-system"
 OPERATOR = {"app.kubernetes.io/instance": RELEASE, "app.kubernetes.io/component": "operator"}
 _CHART = image.REPOSITORY / "charts" / "penstock"
+_WHERE = f"--namespace={NAMESPACE}"
+_READY = ("--wait", "--timeout=180s")
 
 
 def install(cluster: provider.Cluster) -> None:
@@ -20,12 +25,20 @@ def install(cluster: provider.Cluster) -> None:
     # The image's name stays the same when its contents change, so the pod has to be told.
     with archives.PATH.open("rb") as archive:
         told.append(f"--set-string=podAnnotations.e2e={hashlib.file_digest(archive, 'sha256').hexdigest()}")
-    where = [f"--namespace={NAMESPACE}", "--create-namespace"]
-    cluster.helm("upgrade", "--install", RELEASE, str(_CHART), *where, *told, "--wait", "--timeout=180s")
+    cluster.helm("upgrade", "--install", RELEASE, str(_CHART), _WHERE, "--create-namespace", *told, *_READY)
 
 
-def upgrade(cluster: provider.Cluster, *values: str) -> None:
-    """The release with these values changed, and the operator ready with them."""
-    told = [f"--set-string={value}" for value in values]
-    where = f"--namespace={NAMESPACE}"
-    cluster.helm("upgrade", RELEASE, str(_CHART), where, "--reuse-values", *told, "--wait", "--timeout=180s")
+def upgrade(cluster: provider.Cluster, *told: str) -> None:
+    """The release with what these words of Helm's change, and the operator ready with it."""
+    cluster.helm("upgrade", RELEASE, str(_CHART), _WHERE, "--reuse-values", *told, *_READY)
+
+
+@contextlib.contextmanager
+def changed(cluster: provider.Cluster, *told: str) -> Iterator[None]:
+    """The release so for a while, and at the end as it was before."""
+    (now,) = json.loads(cluster.helm("history", RELEASE, _WHERE, "--max=1", "--output=json"))
+    try:
+        upgrade(cluster, *told)
+        yield
+    finally:
+        cluster.helm("rollback", RELEASE, str(now["revision"]), _WHERE, *_READY)

@@ -10,7 +10,7 @@ from e2e.scenarios import manifests, site, world
 
 def delete_and_apply_again(here: world.World) -> None:
     """Deleted under load, its pods go and its log stays; applied again it goes on at the same offsets."""
-    with here.site() as one:
+    with site.opened(here) as one:
         one.start()
         one.load(here.scale.rate)
         one.go_on(here.scale.events)
@@ -39,7 +39,7 @@ def _log(one: site.Site) -> str:
 
 def scale(here: world.World) -> None:
     """One batcher, three, one again; three have every partition between them."""
-    with here.site() as one:
+    with site.opened(here) as one:
         one.start()
         one.load(here.scale.rate)
         one.go_on(here.scale.events)
@@ -67,7 +67,7 @@ def _has(one: site.Site, wanted: int) -> bool | None:
 
 def two_namespaces(here: world.World) -> None:
     """Two pipelines of one name: each has its own log, and rows of one are never the other's."""
-    with here.site("-a") as one, here.site("-b") as other:
+    with site.opened(here, "-a") as one, site.opened(here, "-b") as other:
         for each in (one, other):
             each.prepare()
             each.apply()
@@ -88,7 +88,7 @@ def two_namespaces(here: world.World) -> None:
 
 def drain(here: world.World) -> None:
     """Draining: doors stay and refuse, lanes land what there is, Drained. Running again, it takes events as before."""
-    with here.site() as one:
+    with site.opened(here) as one:
         one.start()
         one.load(here.scale.rate)
         one.go_on(here.scale.events)

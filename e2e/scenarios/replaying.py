@@ -26,7 +26,7 @@ _REFUSED = "SELECT number, coalesce(item_no, 0), count(*) FROM orders WHERE valu
 def replay(here: world.World) -> None:
     """Rows that the store refuses are letters; with the table mended they are counted, put back at a walk, their pod is killed
     half-way, and each lands once; applied again, nothing is done."""
-    with here.site(mix=_MIX) as one:
+    with site.opened(here, mix=_MIX) as one:
         one.start()
         one.load(here.scale.rate)
         one.go_on(here.scale.events)

@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import uuid
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, TypeVar
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, TypeVar
 
 import numpy as np
 
 from e2e.chaos import clients
 from e2e.chaos.kafka import logbook, senders, store, stream
 from e2e.checker import columns, found, verdict
-from e2e.scenarios import api, manifests
+from e2e.scenarios import api, manifests, world
 from penstock.log import port
 from penstock.log.kafka import settings as kafka_settings
-
-if TYPE_CHECKING:
-    from e2e.scenarios import world
 
 T = TypeVar("T")
 
@@ -266,6 +264,17 @@ class Site:
             written=int(written["written"]),
             dead_lettered_rows=int(written["deadLettered"]),
         )
+
+
+@contextlib.contextmanager
+def opened(here: world.World, suffix: str = "", mix: stream.Mix | None = None) -> Iterator[Site]:
+    """A namespace with a pipeline of its own in it, not yet applied; the clients end with it."""
+    made = Site(here, f"{here.name}{suffix}", mix or stream.Mix())
+    here.namespaces.append(made.namespace)
+    try:
+        yield made
+    finally:
+        made.close()
 
 
 def _together(parts: Sequence[columns.Rows]) -> columns.Rows:

@@ -67,7 +67,7 @@ def _fits(told: tuple[str, str], row: tuple[str, str]) -> bool:
 
 def store_troubles(here: world.World) -> None:
     """The store away, its table renamed, its Secret gone, very much rejected by it: each told, each mended, nothing lost."""
-    with _own_postgres(here) as server, here.site() as one:
+    with _own_postgres(here) as server, site.opened(here) as one:
         one.use(store.PostgresStore(server, "own"))
         one.start()
         one.load(here.scale.rate)
@@ -112,7 +112,7 @@ def _replace(here: world.World, one: site.Site, role: str) -> None:
 
 def reject_flood(here: world.World) -> None:
     """More than half of the rows are rejected: the lane halts. `flood.mode: Ignore` makes letters of them, and goes on."""
-    with here.site(mix=stream.Mix(rejected=6_000)) as one:
+    with site.opened(here, mix=stream.Mix(rejected=6_000)) as one:
         one.start()
         one.load(here.scale.rate)
         reads(here, one, FLOOD)
@@ -124,7 +124,7 @@ def reject_flood(here: world.World) -> None:
 
 def log_damaged(here: world.World) -> None:
     """A record that is no block, then records that are gone: the lane halts, `penstock skip` goes on, all else lands."""
-    with here.site() as one:
+    with site.opened(here) as one:
         one.without_ledger.add(manifests.SINK)
         one.start()
         one.load(here.scale.rate)
@@ -181,7 +181,7 @@ def _skipped(here: world.World, one: site.Site) -> str:
 
 def log_away(here: world.World) -> None:
     """The brokers are gone for a while: Down, and by itself well again."""
-    with here.site() as one:
+    with site.opened(here) as one:
         one.start()
         one.load(here.scale.rate)
         one.go_on(here.scale.events)
@@ -197,7 +197,7 @@ def log_away(here: world.World) -> None:
 
 def quota_used_up(here: world.World) -> None:
     """An edit for which the namespace has no room: the cluster's reason is told, the old pods go on; with room it rolls."""
-    with here.site() as one:
+    with site.opened(here) as one:
         one.start()
         one.load(here.scale.rate)
         one.go_on(here.scale.events)

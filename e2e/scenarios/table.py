@@ -48,7 +48,7 @@ _REFUSED: dict[str, tuple[Change, str]] = {
 
 def refused_edits(here: world.World) -> None:
     """While events are unread, each edit that needs an empty log is refused by name, and the same pods go on."""
-    with here.site() as one:
+    with site.opened(here) as one:
         one.start()
         good = one.manifest
         one.load(here.scale.rate)
@@ -69,7 +69,7 @@ def refused_edits(here: world.World) -> None:
 
 def schema_and_target(here: world.World) -> None:
     """A field more, a wider one, and another database in one edit: the same offsets, each row in one of both."""
-    with here.site() as one:
+    with site.opened(here) as one:
         one.start()
         one.load(here.scale.rate)
         one.go_on(here.scale.events)
@@ -93,7 +93,7 @@ def _wider(target: object, spec: Any) -> None:
 
 def sinks_come_and_go(here: world.World) -> None:
     """A sink is added and reads from the beginning; it is removed, and the status says what it has not read."""
-    with here.site() as one:
+    with site.opened(here) as one:
         one.start()
         one.load(here.scale.rate)
         one.go_on(here.scale.events)
@@ -125,7 +125,7 @@ def _gone(here: world.World, one: site.Site) -> bool | None:
 
 def drained_edits(here: world.World) -> None:
     """Drained, what was refused is accepted: another key, another name with `renamedFrom`. It goes on where it was."""
-    with here.site() as one:
+    with site.opened(here) as one:
         one.start()
         one.load(here.scale.rate)
         one.go_on(here.scale.events)

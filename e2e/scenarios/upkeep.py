@@ -26,22 +26,23 @@ def upgrade(here: world.World) -> None:
         archive = pathlib.Path(folder) / "next.tar"
         archives.make(archive, name=_NEXT)
         here.cluster.load_image(archive)
-    with here.site() as one:
+    with site.opened(here) as one:
         one.start()
         one.load(here.scale.rate)
         one.go_on(here.scale.events)
         began = time.monotonic()
-        install.upgrade(here.cluster, f"image.tag={_tag(_NEXT)}", "logLevel=DEBUG")
-        one.until(functools.partial(_all_run, one, _NEXT), "all pods run the next image", site.READY_SECONDS)
-        one.until_state("Running")
-        here.note(f"another image in all pods after {time.monotonic() - began:.0f} s")
-        here.expect(all(_image(pod) == _NEXT for pod in here.operator_pods()), "the operator does not run the next image")
-        one.until_lands()
-        one.sample()
-        install.upgrade(here.cluster, f"dataPlaneImage.tag={_NOWHERE}", "dataPlaneImage.repository=penstock.dev/penstock")
-        situations.reads(here, one, IMAGE_MISSING, site.READY_SECONDS)
-        one.until_lands()
-        here.cluster.helm("rollback", install.RELEASE, "1", f"--namespace={install.NAMESPACE}", "--wait", "--timeout=180s")
+        with install.changed(here.cluster, f"--set-string=image.tag={_tag(_NEXT)}", "--set=logLevel=DEBUG"):
+            one.until(functools.partial(_all_run, one, _NEXT), "all pods run the next image", site.READY_SECONDS)
+            one.until_state("Running")
+            here.note(f"another image in all pods after {time.monotonic() - began:.0f} s")
+            here.expect(all(_image(pod) == _NEXT for pod in here.operator_pods()), "the operator does not run the next image")
+            one.until_lands()
+            one.sample()
+            repository = image.NAME.rpartition(":")[0]
+            nowhere = (f"--set=dataPlaneImage.tag={_NOWHERE}", f"--set=dataPlaneImage.repository={repository}")
+            install.upgrade(here.cluster, *nowhere)
+            situations.reads(here, one, IMAGE_MISSING, site.READY_SECONDS)
+            one.until_lands()
         one.until(functools.partial(_all_run, one, image.NAME), "all pods run the first image again", site.READY_SECONDS)
         one.until_state("Running")
         one.until_lands()
@@ -63,7 +64,7 @@ def _image(pod: api.Object) -> str:
 
 def quiet(here: world.World) -> None:
     """Nothing changes: the operator writes nothing about this pipeline, as the API server's own record of requests says."""
-    with here.site() as one:
+    with site.opened(here) as one:
         one.start()
         one.load(here.scale.rate)
         one.go_on(here.scale.events)

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import random
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import TypeVar
 
-from e2e.chaos.kafka import stream
 from e2e.checker import verdict
 from e2e.cluster import provider, shell
-from e2e.scenarios import api, beside, install, manifests, site
+from e2e.scenarios import api, beside, install, manifests
 
 T = TypeVar("T")
 
@@ -68,16 +66,6 @@ class World:
         self.waits: list[tuple[str, float]] = []
         self._ends = time.monotonic() + scale.limit_seconds
         self.namespaces: list[str] = []
-
-    @contextlib.contextmanager
-    def site(self, suffix: str = "", mix: stream.Mix | None = None) -> Iterator[site.Site]:
-        """A namespace with a pipeline of its own in it, not yet applied; the clients end with it."""
-        made = site.Site(self, f"{self.name}{suffix}", mix or stream.Mix())
-        self.namespaces.append(made.namespace)
-        try:
-            yield made
-        finally:
-            made.close()
 
     def clear(self) -> None:
         """Ask for the scenario's namespaces to go; the next scenario need not wait for it."""

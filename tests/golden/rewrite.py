@@ -17,7 +17,7 @@ PIPELINES = pathlib.Path(__file__).parent / "pipelines"
 def problems(file: pathlib.Path) -> str:
     """What is wrong with a file, as people read it."""
     try:
-        load.load(file.read_bytes(), file=file.name)
+        load.read(file.read_bytes(), file=file.name)
     except errors.InvalidPipelineError as error:
         return f"{error}\n"
     return ""

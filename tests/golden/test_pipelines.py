@@ -18,7 +18,7 @@ _INVALID = sorted((_PIPELINES / "invalid").glob("*.yaml"))
 
 def _problems(file: pathlib.Path) -> str:
     try:
-        load.load(file.read_bytes(), file=file.name)
+        load.read(file.read_bytes(), file=file.name)
     except errors.InvalidPipelineError as error:
         return f"{error}\n"
     return ""

@@ -15,7 +15,8 @@ from collections.abc import Callable
 from typing import Any
 
 from tests.integration import operating
-from tests.servers import process
+
+from penstock.cli import background
 
 _STRATEGIC = "application/strategic-merge-patch+json"
 _ROOT = pathlib.Path(__file__).parents[2]
@@ -151,5 +152,5 @@ class RunningPod:
 
 def free_address() -> str:
     """An address of this machine at which nobody listens yet; every pod has the same ports."""
-    port = process.free_port()
+    port = background.free_port()
     return f"127.{64 + port % 64}.{port // 256 % 256}.{1 + port % 254}"

@@ -16,6 +16,7 @@ from typing import Any
 from tests.servers import kubernetes, process
 from tests.unit.operator import cluster as examples
 
+from penstock.cli import background
 from penstock_operator import permissions
 from penstock_operator.edge import api
 from penstock_operator.edge import lease as edge_lease
@@ -89,7 +90,7 @@ class Operator:
     """One operator for all namespaces."""
 
     def __init__(self, server: kubernetes.Kubernetes, directory: pathlib.Path) -> None:
-        self.metrics = f"127.0.0.1:{process.free_port()}"
+        self.metrics = f"127.0.0.1:{background.free_port()}"
         key = directory / "key"
         key.write_text("a key of at least thirty-two characters\n")
         environment = {

@@ -308,11 +308,38 @@ def test_helm_test_makes_its_pipeline_where_the_operator_looks_and_nowhere_else(
         found = chart.rendered(helm_program, log=log, watchNamespaces=watched)
         [pod] = chart.of_kind(found, "Pod")
         assert f"--own={where}/helm-test" in pod["spec"]["containers"][0]["args"]
-        [role] = [one for one in chart.of_kind(found, "Role") if one["metadata"]["name"] == "penstock-test-own"]
-        assert role["metadata"]["namespace"] == where
+        assert _granted(found)[where] == [(None, ["create"]), (["helm-test"], ["get", "delete"])]
+        assert set(_granted(found)) == {where, chart.NAMESPACE}
     for values in ({"log": log, "test": {"ownPipeline": False}}, {"log": log, "test": {"pipeline": "clicks"}}, {}):
         found = chart.rendered(helm_program, **values)
-        assert not [one for one in chart.of_kind(found, "Role") if one["metadata"]["name"] == "penstock-test-own"]
+        assert not [one for rules in _granted(found).values() for one in rules if one[0] == ["helm-test"]]
+
+
+def test_helm_test_may_see_the_pipeline_it_is_told_of_and_no_other(helm_program: helm.Helm) -> None:
+    """Catches rights on all pipelines, and a role that takes the place of another one in the same namespace."""
+    create, see = (None, ["create"]), (["clicks"], ["get"])
+    found = chart.rendered(helm_program, test={"pipeline": "clicks", "namespace": "web"})
+    assert _granted(found) == {chart.NAMESPACE: [create], "web": [see]}
+    assert _granted(chart.rendered(helm_program, test={"pipeline": "clicks"})) == {chart.NAMESPACE: [create, see]}
+
+
+def test_every_hook_of_helm_test_has_the_name_of_its_pod(helm_program: helm.Helm) -> None:
+    """Catches `helm test --logs` that passes and ends with 1: it asks for the logs of a pod of each hook's name."""
+    found = chart.rendered(helm_program, log={"kafka": {"bootstrapServers": ["kafka:9092"]}}, watchNamespaces=["web"])
+    hooks = [one for one in found if "helm.sh/hook" in one["metadata"].get("annotations", {})]
+    assert {one["metadata"]["name"] for one in hooks} == {"penstock-test"}
+    assert len(hooks) == 7
+
+
+def _granted(found: list[dict[str, Any]]) -> dict[str, list[tuple[list[str] | None, list[str]]]]:
+    """What the test's pod may do with pipelines, by namespace: which ones, and what."""
+    bound = {
+        one["metadata"]["namespace"] for one in chart.of_kind(found, "RoleBinding") if one["roleRef"]["name"] == "penstock-test"
+    }
+    roles = [one for one in chart.of_kind(found, "Role") if one["metadata"]["name"] == "penstock-test"]
+    assert {one["metadata"]["namespace"] for one in roles} == bound
+    told = {one["metadata"]["namespace"]: one["rules"] for one in roles}
+    return {where: [(rule.get("resourceNames"), rule["verbs"]) for rule in rules] for where, rules in told.items()}
 
 
 def test_lint_finds_nothing(helm_program: helm.Helm) -> None:

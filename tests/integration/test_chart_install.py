@@ -26,6 +26,7 @@ from e2e.cluster import shell
 from tests.integration import chart
 from tests.servers import helm, kubernetes, process
 
+from penstock.cli import background
 from penstock_operator import permissions
 
 _KINDS = ("batchpipelines.penstock.dev", "deadletterreplays.penstock.dev")
@@ -332,7 +333,7 @@ def test_the_operator_works_with_what_the_chart_gives_it(release: _Release, tmp_
     [container] = release.get("deployment", chart.OPERATOR)["spec"]["template"]["spec"]["containers"]
     told = {entry["name"]: entry.get("value", chart.NAMESPACE) for entry in container["env"]}
     (tmp_path / "key").write_bytes(base64.b64decode(release.key()))
-    port = process.free_port()
+    port = background.free_port()
     own = {
         "KUBECONFIG": str(release.server.as_service_account(chart.NAMESPACE, chart.OPERATOR)),
         "PENSTOCK_KEY_FILE": str(tmp_path / "key"),

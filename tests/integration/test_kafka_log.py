@@ -7,6 +7,7 @@ import dataclasses
 import uuid
 from collections.abc import Mapping, Sequence
 
+import confluent_kafka
 import pytest
 from aiokafka import admin, helpers
 from tests.servers import kafka
@@ -135,6 +136,37 @@ async def test_a_re_send_is_recognised_and_a_gap_refused(log):
     with pytest.raises(port.LogError, match="1 was expected"):
         await log.append(port.EVENTS, 0, record(2))
     assert (await log.bounds(port.EVENTS, 0)).end == 1
+
+
+async def test_around_records_of_others_everything_is_told(log, settings):
+    """Catches a healthy record that can't be read for the one behind it, a damaged one that is passed in silence, a way back
+    through the log that ends at one, and a re-send that is not found for one."""
+    sent = [await log.append(port.EVENTS, 0, record(sequence)) for sequence in range(3)]
+    stranger = confluent_kafka.Producer({"bootstrap.servers": settings.bootstrap})
+    for _ in range(4):
+        stranger.produce(topics.topic_name(settings.prefix, port.EVENTS), b"?", partition=0)
+    assert await asyncio.to_thread(stranger.flush, LONG_SECONDS) == 0
+    other = await front.KafkaLog.open(settings)
+    sent.append(await other.append(port.EVENTS, 0, record(0, "q")))
+    await other.close()
+    assert [one.offset for one in sent] == [0, 1, 2, 7]
+
+    assert [one.offset for one in await log.read(port.EVENTS, 0, 1, max_bytes=1 << 20)] == [1, 2]
+    for offset in (3, 6):
+        with pytest.raises(port.DamagedLogError, match=f"at {offset} has no producer"):
+            await log.read(port.EVENTS, 0, offset, max_bytes=1 << 20)
+    assert [one.offset for one in await log.read(port.EVENTS, 0, 7, max_bytes=1)] == [7]
+    assert [one.offset for one in await log.headers(port.EVENTS, 0, 8, limit=6)] == [7, 2]
+    assert [one.offset for one in await log.headers(port.EVENTS, 0, 7, limit=2)] == [2, 1]
+    found = await log._look(topics.topic_name(settings.prefix, port.EVENTS), 0, 2, record(0, "q"))
+    assert found == port.Appended(offset=7, append_time_microseconds=sent[-1].append_time_microseconds)
+
+    member = Member()
+    member.subscription = await log.subscribe(port.EVENTS, "lane", member)
+    with pytest.raises(port.DamagedLogError, match="at 3 has no producer"):
+        await member.run()
+    assert member.read == [(0, 0), (0, 1), (0, 2)]
+    await member.subscription.close()
 
 
 async def test_metadata_over_the_limit_is_refused_and_the_last_commit_stands(log):

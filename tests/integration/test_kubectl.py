@@ -6,6 +6,7 @@ Where no kubelet is, what a pod would answer is told by `kubectl_stub`; everythi
 from __future__ import annotations
 
 import base64
+import contextlib
 import http.server
 import json
 import os
@@ -21,7 +22,7 @@ from typing import Any
 import grpc
 import pytest
 from tests.integration import job_pods, operating, test_operator_replay
-from tests.servers import kubernetes
+from tests.servers import fixtures, kubernetes
 from tests.unit.operator import cluster as examples
 
 from penstock.v1 import control_pb2, control_pb2_grpc
@@ -208,9 +209,22 @@ def _server(token: str) -> tuple[grpc.Server, int]:
     return server, port
 
 
-@pytest.fixture
-def answering(world: operating.World, user: User) -> Iterator[User]:
-    """Every pod answers; its Secrets hold what must never leave the cluster."""
+@pytest.fixture(scope="module")
+def answering(
+    operator: operating.Operator, kubernetes_server: kubernetes.Kubernetes, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[User]:
+    """Every pod answers; its Secrets hold what must never leave the cluster. Nobody changes it, so it is one for all."""
+    with (
+        fixtures.namespace(kubernetes_server) as namespace,
+        test_operator_replay.inhabited(kubernetes_server, operator, namespace) as world,
+    ):
+        user = User(world, tmp_path_factory.mktemp("answering") / "user", kubernetes_server.kubeconfig)
+        with _answers(world, user):
+            yield user
+
+
+@contextlib.contextmanager
+def _answers(world: operating.World, user: User) -> Iterator[None]:
     made = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "ch", "namespace": world.namespace}}
     world.request("POST", world.place("Secret"), {**made, "stringData": {"password": _PASSWORD, "username": "reader"}})
     _up(world)
@@ -221,16 +235,16 @@ def answering(world: operating.World, user: User) -> Iterator[User]:
     user.forward = {"9465": port, "9464": metrics.server_port}
     user.log = f"connecting as reader:{_PASSWORD}\nAuthorization: Bearer {token}\nfound {_PLANTED} kept-word"
     try:
-        yield user
+        yield
     finally:
         server.stop(0)
         metrics.shutdown()
         metrics.server_close()
 
 
-def test_pods_are_asked_and_a_bundle_holds_everything_but_secrets(world: operating.World, answering: User) -> None:
+def test_pods_are_asked_and_a_bundle_holds_everything_but_secrets(answering: User) -> None:
     """Catches a bundle that lacks what is needed, or in which a password or a token stands, in whatever form."""
-    user = answering
+    user, world = answering, answering.world
     assert "warehouse" in user.says("top", "clicks", "--once", "--every", "0.1")
     assert json.loads(user.says("top", "clicks", "-o", "json"))["lanes"][0]["sink"] == "warehouse"
     for arguments in (("where", "clicks", "id=a"), ("dlq", "clicks", "ls", "--limit", "3")):
@@ -256,8 +270,9 @@ def test_pods_are_asked_and_a_bundle_holds_everything_but_secrets(world: operati
         assert secret not in said
 
 
-def test_what_is_missing_is_said(world: operating.World, answering: User, tmp_path: pathlib.Path) -> None:
+def test_what_is_missing_is_said(answering: User, tmp_path: pathlib.Path) -> None:
     """Catches an error of kubectl's that is passed on as it is, and a right that the user can't guess."""
+    world = answering.world
     rules = [{"apiGroups": ["penstock.dev"], "resources": ["*"], "verbs": ["get", "list"]}]
     rules += [{"apiGroups": [""], "resources": ["pods"], "verbs": ["get", "list"]}]
     metadata = {"name": "reader", "namespace": world.namespace}

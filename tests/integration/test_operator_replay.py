@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import pathlib
 import shutil
@@ -44,8 +45,15 @@ def operator(kubernetes_server: kubernetes.Kubernetes) -> Iterator[operating.Ope
 def world(
     operator: operating.Operator, kubernetes_server: kubernetes.Kubernetes, kubernetes_namespace: str
 ) -> Iterator[operating.World]:
-    kubernetes_server.kubectl("label", "namespace", kubernetes_namespace, "pod-security.kubernetes.io/enforce=restricted")
-    made = operating.World(server=kubernetes_server, operator=operator, namespace=kubernetes_namespace)
+    with inhabited(kubernetes_server, operator, kubernetes_namespace) as made:
+        yield made
+
+
+@contextlib.contextmanager
+def inhabited(server: kubernetes.Kubernetes, operator: operating.Operator, namespace: str) -> Iterator[operating.World]:
+    """A namespace that admits restricted pods only; what was made there goes with it."""
+    server.kubectl("label", "namespace", namespace, "pod-security.kubernetes.io/enforce=restricted")
+    made = operating.World(server=server, operator=operator, namespace=namespace)
     yield made
     for kind in ("DeadLetterReplay", "BatchPipeline"):
         for name in made.items(kind):

@@ -85,3 +85,37 @@ async def test_new_partitions_are_read_from_their_beginning_while_all_goes_on(ka
 async def _letters(readers: list[tuple[foreign.ForeignLog, lane_set.LaneSet]]) -> int:
     log, _ = readers[0]
     return (await log.bounds("dead-letters", 3)).end
+
+
+@pytest.mark.parametrize("told", ["source", "sink"])
+async def test_now_leaves_out_nothing_of_a_partition_that_is_added_later(kafka_server, tmp_path: pathlib.Path, told: str):
+    """Catches a lane that begins a partition at its end although it wasn't there when the lane began: what was written between
+    its making and its finding would be lost without a word."""
+    bootstrap, now = kafka_server.bootstrap, {"startFrom": {"type": "Now"}}
+    topic = kafka_sink.make_topic(bootstrap, partitions=2)
+    text = kafka_source.pipeline(bootstrap, [topic], source=now if told == "source" else None)
+    if told == "sink":
+        text = text.replace("name: warehouse", "name: warehouse\n    startFrom: {type: Now}", 1)
+
+    async def send(*numbers: int, partition: int) -> None:
+        await asyncio.to_thread(kafka_source.produce, bootstrap, topic, map(kafka_source.order, numbers), partition=partition)
+
+    await send(0, partition=0)
+    async with source_run.SourceRun(tmp_path, text).opened() as run:
+        log = await run.open_log()
+        lanes = lane_set.LaneSet(run.pipeline, log, failpoints.nothing, gate.Peers())
+        try:
+            await lanes.open(run.pipeline.spec.sinks[0], run._address)
+            await grow(bootstrap, topic, 3)
+            await send(1, partition=2)
+            await growing.Growing(log, lanes).look()
+            await send(2, partition=2)
+            await send(3, partition=0)
+            async with asyncio.timeout(PATIENCE_SECONDS):
+                while len(await run.rows(IDS)) < 3:  # noqa: ASYNC110 - nothing tells
+                    await asyncio.sleep(0.1)
+        finally:
+            await lanes.close()
+            await log.close()
+        assert (await run.drained()).read == 3
+        assert await run.rows(IDS) == ids([1, 2, 3])

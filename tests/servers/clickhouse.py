@@ -11,6 +11,8 @@ import urllib.request
 
 from tests.servers import installed, process
 
+from penstock.cli import background
+
 USER = "default"
 PASSWORD = "not a secret"
 _FRONT = pathlib.Path(__file__).with_name("clickhouse_front.py")
@@ -24,7 +26,7 @@ class ClickHouse:
     """`url`, for USER with PASSWORD. `query` is for a test's own questions."""
 
     def __init__(self, servers: installed.Servers, directory: pathlib.Path) -> None:
-        self.port = process.free_port()
+        self.port = background.free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.server = process.Process(
             [sys.executable, str(_FRONT), "--port", str(self.port), "--data", str(directory / "data"), "--password", PASSWORD],

@@ -105,11 +105,18 @@ def helm_program() -> Iterator[helm.Helm]:
 
 @pytest.fixture
 def kubernetes_namespace(kubernetes_server: kubernetes.Kubernetes) -> Iterator[str]:
-    """An empty namespace of this test's own; deleted afterwards, without waiting for it."""
+    """An empty namespace of this test's own."""
+    with namespace(kubernetes_server) as name:
+        yield name
+
+
+@contextlib.contextmanager
+def namespace(server: kubernetes.Kubernetes) -> Iterator[str]:
+    """An empty one; deleted afterwards, without waiting for it."""
     name = f"t{uuid.uuid4().hex}"
-    kubernetes_server.kubectl("create", "namespace", name)
+    server.kubectl("create", "namespace", name)
     yield name
-    kubernetes_server.kubectl("delete", "namespace", name, "--wait=false")
+    server.kubectl("delete", "namespace", name, "--wait=false")
 
 
 def show_logs(item: pytest.Item, report: pytest.TestReport) -> None:

@@ -7,6 +7,8 @@ import subprocess
 
 from tests.servers import installed, process
 
+from penstock.cli import background
+
 CERTIFICATES = pathlib.Path(__file__).parents[1] / "certificates"
 AUTHORITY = CERTIFICATES / "authority.crt"
 USER = "penstock"
@@ -26,7 +28,7 @@ class Kafka:
     """
 
     def __init__(self, servers: installed.Servers, directory: pathlib.Path, host: str = "127.0.0.1") -> None:
-        plain, secure, mutual, controller = (process.free_port() for _ in range(4))
+        plain, secure, mutual, controller = (background.free_port() for _ in range(4))
         self.bootstrap = f"{host}:{plain}"
         self.secure = f"{host}:{secure}"
         self.mutual = f"{host}:{mutual}"

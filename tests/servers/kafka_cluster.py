@@ -13,6 +13,8 @@ import subprocess
 
 from tests.servers import installed, kafka, process
 
+from penstock.cli import background
+
 _JAVA = ["-XX:+UseSerialGC", "-XX:ReservedCodeCacheSize=64m", "-XX:MaxMetaspaceSize=128m", "-Xss512k", "-XX:TieredStopAtLevel=1"]
 
 
@@ -70,9 +72,9 @@ class Cluster:
     ) -> None:
         ports = [
             Ports(
-                plain=process.free_port(),
-                controller=process.free_port(),
-                roundabout=(around := process.free_port()),
+                plain=background.free_port(),
+                controller=background.free_port(),
+                roundabout=(around := background.free_port()),
                 told=(told or {}).get(number, around),
             )
             for number in range(1, count + 1)

@@ -19,6 +19,8 @@ from e2e.cluster import shell
 from e2e.cluster.local import control_plane, identities
 from tests.servers import process
 
+from penstock.cli import background
+
 _PATIENCE_SECONDS = 60.0
 _LOOK_SECONDS = 0.05
 _ADDRESS = "127.0.0.1"
@@ -48,9 +50,9 @@ class Kubernetes:
             programs=programs,
             directory=directory,
             address=_ADDRESS,
-            api_port=process.free_port(),
-            etcd_port=process.free_port(),
-            etcd_peer_port=process.free_port(),
+            api_port=background.free_port(),
+            etcd_port=background.free_port(),
+            etcd_peer_port=background.free_port(),
         )
         self.url = plan.server
         self.kubeconfig = plan.admin

@@ -10,6 +10,8 @@ import subprocess
 
 from tests.servers import installed, process
 
+from penstock.cli import background
+
 USER = "postgres"
 _UNPRIVILEGED = "nobody"
 
@@ -22,7 +24,7 @@ class Postgres:
 
     def __init__(self, servers: installed.Servers, directory: pathlib.Path, host: str = "127.0.0.1") -> None:
         self.host = host
-        self.port = process.free_port()
+        self.port = background.free_port()
         self._data = directory / "data"
         self._data.mkdir(mode=0o700)
         self._user = _UNPRIVILEGED if os.geteuid() == 0 else None

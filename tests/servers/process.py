@@ -38,13 +38,6 @@ class ServerError(Exception):
     """The server did not come up, or did not go; the message ends with its log."""
 
 
-def free_port() -> int:
-    """A port of 127.0.0.1 that was free a moment ago."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 def accepts(port: int, host: str = "127.0.0.1") -> bool:
     """Whether anybody listens on `port`."""
     with socket.socket() as probe:

@@ -20,6 +20,16 @@ def leaders(bootstrap: Sequence[str], topic: str) -> list[int]:
     return _asked(bootstrap, ask)
 
 
+def fewest_in_sync(bootstrap: Sequence[str], topic: str) -> int:
+    """Of its partitions: how many copies of the one with the fewest have everything."""
+
+    async def ask(client: admin.AIOKafkaAdminClient) -> int:
+        (found,) = await client.describe_topics([topic])
+        return min(len(partition["isr"]) for partition in found["partitions"])
+
+    return _asked(bootstrap, ask)
+
+
 def coordinator(bootstrap: Sequence[str], group: str) -> int:
     """The broker that coordinates the group."""
     return _asked(bootstrap, lambda client: client.find_coordinator(group))

@@ -9,12 +9,13 @@ import shutil
 import time
 from collections.abc import Callable, Iterator
 
-from tests.servers import installed, kafka_cluster, process
+from tests.servers import installed, kafka_cluster
 
 from e2e.chaos import faults as machine_faults
 from e2e.chaos import site as chaos_site
 from e2e.chaos.kafka import admin, faults, proxy, site, stage
 from e2e.checker import verdict
+from penstock.cli import background
 from penstock.log import port
 
 _MIB = 1 << 20
@@ -96,7 +97,7 @@ def cut_off(told: stage.Stage) -> verdict.Verdict:
     with told.site() as here, contextlib.ExitStack() as stack:
         to_broker = told.servers.roundabout
         assert to_broker
-        to_sink = stack.enter_context(proxy.Proxy(process.free_port()))
+        to_sink = stack.enter_context(proxy.Proxy(background.free_port()))
         to_sink.target = here.sink_port("warehouse")
         stack.callback(lambda: setattr(to_broker, "mood", proxy.Mood.PASSES))
         faults.begin(told, here, batchers=1)

@@ -5,14 +5,12 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import pathlib
-import random
-import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 
 from tests.servers import clickhouse, postgres, process
 
-from e2e.chaos import processes, report
+from e2e.chaos import play, processes, report
 from e2e.chaos.kafka import proxy, site, store, stream
 from e2e.checker import verdict
 
@@ -61,15 +59,12 @@ class Servers:
                     server.start()
 
 
-class Stage:
-    """One fault's surroundings; `times` and `how` go into its report."""
+class Stage(play.Play):
+    """One fault's surroundings."""
 
     def __init__(self, nursery: processes.Nursery, servers: Servers, path: pathlib.Path, seed: int, scale: Scale) -> None:
-        self.nursery, self.servers, self.path, self.seed, self.scale = nursery, servers, path, seed, scale
-        self.random = random.Random(seed)
-        self.times = 0
-        self.how = ""
-        self.recoveries: list[float] = []
+        super().__init__(nursery, path, seed)
+        self.servers, self.scale = servers, scale
 
     def postgres(self, tablespace: str = "") -> store.PostgresStore:
         """A table of this fault's own."""
@@ -124,23 +119,10 @@ def happen(
     fault: Fault, nursery: processes.Nursery, servers: Servers, folder: pathlib.Path, seed: int, scale: Scale
 ) -> report.Report:
     """One fault from its beginning to its verdict; whatever goes wrong is in the report."""
-    slug = "".join(letter if letter.isalnum() else "-" for letter in fault.name)
-    told = Stage(nursery, servers, folder / f"{slug}-{seed}", seed, scale)
-    began, judged, error = time.monotonic(), None, ""
-    try:
+    told = Stage(nursery, servers, folder / f"{play.slug(fault.name)}-{seed}", seed, scale)
+
+    def perform() -> verdict.Verdict:
         with servers.running_again():
-            judged = fault.perform(told)
-    except Exception as failure:
-        error = f"{type(failure).__name__}: {failure}"
-    finally:
-        nursery.shift(0.0)
-    return report.Report(
-        name=fault.name,
-        seed=seed,
-        times=told.times,
-        seconds=time.monotonic() - began,
-        verdict=judged,
-        recoveries=tuple(told.recoveries),
-        how=told.how,
-        error=error,
-    )
+            return fault.perform(told)
+
+    return told.reported(fault.name, perform)

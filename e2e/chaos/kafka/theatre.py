@@ -7,9 +7,10 @@ import pathlib
 import tempfile
 from collections.abc import Iterator
 
-from tests.servers import clickhouse, installed, kafka_cluster, postgres, process
+from tests.servers import clickhouse, installed, kafka_cluster, postgres
 
 from e2e.chaos.kafka import proxy, stage
+from penstock.cli import background
 
 
 @contextlib.contextmanager
@@ -22,7 +23,7 @@ def opened(brokers: int) -> Iterator[stage.Servers]:
         )
         # Postgres runs as somebody else where this is root.
         folder.chmod(0o755)
-        around = stack.enter_context(proxy.Proxy(process.free_port()))
+        around = stack.enter_context(proxy.Proxy(background.free_port()))
         cluster = stack.enter_context(kafka_cluster.Cluster(there, folder / "kafka", brokers, {1: around.port}))
         around.target = cluster.nodes[0].ports.roundabout
         for name in (place := folder / "postgres", other := folder / "clickhouse"):

@@ -105,7 +105,8 @@ class Asker:
         said = tuple(one.report for one in self._pods.get(pipeline, {}).values() if one.heard >= now - STALE_SECONDS)
         seen, when = self._told.get(pipeline, (None, 0.0))
         urgent = tuple(_urgent(report) for report in said if report)
-        if urgent != seen or (urgent and now - when >= status.COUNTERS_SECONDS):
+        # Also where nobody answers: how long that has been so is told.
+        if urgent != seen or now - when >= status.COUNTERS_SECONDS:
             self._told[pipeline] = urgent, now
             self._changed(pipeline)
 

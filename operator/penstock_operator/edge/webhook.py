@@ -106,11 +106,16 @@ class Webhook:
         """Finish what is being answered."""
         if self._reloading:
             self._reloading.cancel()
+            served = self._runner.server
+            open_ = [one.transport for one in served.connections if one.transport] if served else []
             await self._runner.cleanup()
+            for transport in open_:
+                # By itself it would wait until the API server has answered the goodbye of TLS.
+                transport.abort()
 
 
 def _denied(found: Sequence[errors.Problem]) -> dict[str, Any]:
-    told = [str(one).replace("\n    ", " ") for one in found]
+    told = [one.sentence for one in found]
     # kubectl prints the causes alone, each with its field before it.
     causes = [
         {"reason": "FieldValueInvalid", "field": one.field, "message": text.removeprefix(f"{one.field}: ")}

@@ -23,7 +23,7 @@ def _log(described: api_pipeline.BatchPipeline) -> Iterator[errors.Problem]:
         return  # its log is on the brokers of its source
     if chosen is None or chosen.type is None:
         message = "is not set, and this cluster has no default log"
-        remedy = "Name a Kafka cluster under spec.log.kafka, or give the operator one (chart value defaultLog)."
+        remedy = "Name a Kafka cluster under spec.log.kafka, or give the operator one (chart value log)."
         yield errors.Problem(field="spec.log", value="", message=message, remedy=remedy)
     elif chosen.type != "Kafka":
         message, remedy = "is a file of one machine, and pods share none", "Use type Kafka, or leave spec.log out."

@@ -119,5 +119,4 @@ def _topic_problems(told: api_replay.DeadLetterReplay, running: revision.Revisio
 
 
 def _invalid(problem: errors.Problem) -> Trouble:
-    told = dataclasses.replace(problem, line=0)
-    return Trouble(reason=_INVALID, message=str(told).replace("\n    ", " "))
+    return Trouble(reason=_INVALID, message=dataclasses.replace(problem, line=0).sentence)

@@ -24,6 +24,8 @@ _GAPS: Final = {
     "CommitMetadata": "CommitMetadata",
 }
 """By the code of a halted lane: what is wrong with the log itself. Every other code is the store's."""
+SILENT_SECONDS: Final = 60.0
+"""So long may every batcher say nothing before a pipeline isn't called well any more: each is asked every ten seconds."""
 NEARLY_FULL_PERCENT: Final = 90
 FILLS_SOON_SECONDS: Final = 3600.0
 
@@ -109,12 +111,12 @@ def stalled(seen: view.View) -> Verdict:
 def _spec_valid(seen: view.View) -> Verdict:
     if not seen.problems:
         return Verdict(type="SpecValid", status="True", reason="Valid")
-    told = "; ".join(str(problem).replace("\n    ", " ") for problem in seen.problems)
+    told = "; ".join(problem.sentence for problem in seen.problems)
     return Verdict(type="SpecValid", status="False", reason=seen.refused_for, message=told)
 
 
 def _first_problem(seen: view.View) -> str:
-    return str(seen.problems[0]).replace("\n    ", " ") if seen.problems else "nothing was accepted yet"
+    return seen.problems[0].sentence if seen.problems else "nothing was accepted yet"
 
 
 def _log_reachable(seen: view.View) -> Verdict:
@@ -150,7 +152,7 @@ def landing(seen: view.View) -> Verdict:
         return Verdict(type="Landing", status="False", reason="Stopped", message="nothing runs, as asked")
     if seen.log_answers is False or not seen.lanes:
         return Verdict(type="Landing", status="Unknown", reason=_log_reason(seen) if seen.lanes else "NothingRuns")
-    if refused := next((lane for lane in seen.lanes if lane.trouble and lane.state != "Paused" and _access(lane.trouble)), None):
+    if refused := next((lane for lane in seen.lanes if lane.state != "Paused" and access(lane)), None):
         return _no_access(seen, refused)
     for lane in seen.lanes:
         if lane.code:
@@ -170,10 +172,23 @@ def landing(seen: view.View) -> Verdict:
     return Verdict(type="Landing", status="True", reason="Landing")
 
 
-def _access(trouble: snapshot.Trouble) -> str:
-    if trouble.is_secret:
+def silent_seconds(seen: view.View) -> float:
+    """How long it has not been known whether rows land, although no pod is on its way."""
+    known = {one["type"]: one for one in seen.before.get("conditions", ())}
+    lands, rolls = known.get("Landing", {}), known.get("Reconciling", {})
+    if lands.get("reason") != "NoBatcherAnswers" or rolls.get("status") != "False":
+        return 0.0
+    since = [times.moment(one.get("lastTransitionTime")) for one in (lands, rolls)]
+    return min(((seen.now - one).total_seconds() for one in since if one), default=0.0)
+
+
+def access(lane: lanes.Lane) -> str:
+    """Why the store's door is closed to a lane, where that is all that is wrong with it: it tries again by itself."""
+    if lane.trouble is None:
+        return ""
+    if lane.trouble.is_secret:
         return "SecretMissing"
-    return "CredentialsRejected" if trouble.is_rejection else ""
+    return "CredentialsRejected" if lane.trouble.is_rejection else ""
 
 
 def _no_access(seen: view.View, lane: lanes.Lane) -> Verdict:
@@ -181,7 +196,7 @@ def _no_access(seen: view.View, lane: lanes.Lane) -> Verdict:
     told = lane.trouble or snapshot.Trouble(code="")
     kept = remedies.secrets(seen.running.sink(lane.sink)) if seen.running else ""
     message = "; ".join(filter(None, (f"{lane.sink}: {told.message}", told.remedy, kept and f"see {kept}")))
-    return Verdict(type="Landing", status="False", reason=_access(told), message=message)
+    return Verdict(type="Landing", status="False", reason=access(lane), message=message)
 
 
 def _retention_safe(seen: view.View) -> Verdict:

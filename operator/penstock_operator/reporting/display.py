@@ -17,7 +17,7 @@ def state(seen: view.View, found: Verdicts) -> str:
     landing = by_type["Landing"]
     if seen.running is None:
         return "Stalled"
-    if any(lane.code for lane in seen.lanes):
+    if any(lane.code and not conditions.access(lane) for lane in seen.lanes):
         return "Halted"
     if by_type["Ready"].status != "True":
         if by_type["Ready"].reason == "Reopening":
@@ -38,7 +38,11 @@ def state(seen: view.View, found: Verdicts) -> str:
         return "Updating"
     if landing.reason == "Paused" and all(lane.state == "Paused" for lane in seen.lanes):
         return "Paused"
-    return "Running"
+    return "Degraded" if _is_silent(seen, landing) else "Running"
+
+
+def _is_silent(seen: view.View, landing: conditions.Verdict) -> bool:
+    return landing.reason == "NoBatcherAnswers" and conditions.silent_seconds(seen) >= conditions.SILENT_SECONDS
 
 
 def columns(seen: view.View, found: Verdicts) -> dict[str, str]:
@@ -87,6 +91,9 @@ def sentence(seen: view.View, found: Verdicts) -> str:
         parts.append(ready.message)
     if landing.status == "False" and landing.reason not in ("Paused", "Stopped") and landing.message not in parts:
         parts.append(_outage(seen) if landing.reason == "CircuitOpen" else landing.message)
+    if _is_silent(seen, landing):
+        age = times.spoken(conditions.silent_seconds(seen))
+        parts.append(f"whether rows land has not been known for {age}: {landing.message}; look at the batchers' logs")
     parts += [by_type[type_].message for type_ in ("Conserved", "RetentionSafe") if by_type[type_].status == "False"]
     if not parts and seen.lifecycle != "Running":
         parts.append(ready.message)

@@ -56,7 +56,7 @@ def gathered(sink: str, reports: Sequence[snapshot.LaneReport]) -> Lane:
     return Lane(
         sink=sink,
         state=worst.state if worst else "Unknown",
-        code=message.split(":", 1)[0] if worst and worst.state == "Halted" else "",
+        code=_code(worst) if worst and worst.state == "Halted" else "",
         message=message,
         circuit=circuit,
         replicas_open=sum(one.circuit in ("Open", "HalfOpen") for one in reports),
@@ -71,6 +71,11 @@ def gathered(sink: str, reports: Sequence[snapshot.LaneReport]) -> Lane:
         trouble=troubled.trouble if troubled else None,
         reports=tuple(reports),
     )
+
+
+def _code(halted: snapshot.LaneReport) -> str:
+    """A batcher of a release before says it in its message alone."""
+    return halted.trouble.code if halted.trouble else halted.message.split(":", 1)[0]
 
 
 def _rank(order: Sequence[str], word: str) -> int:

@@ -79,11 +79,6 @@ def read(text: str | bytes, *, file: str = "") -> list[Loaded]:
     return [result for result in results if isinstance(result, Loaded)]
 
 
-def load(text: str | bytes, *, file: str = "") -> list[Object]:
-    """All objects of a file. Raises InvalidPipelineError with every problem of every document."""
-    return [loaded.object for loaded in read(text, file=file)]
-
-
 def load_one(text: str | bytes, *, file: str = "") -> pipeline.BatchPipeline:
     """The one BatchPipeline of a file. Raises InvalidPipelineError, also where there is another number of objects."""
     return read_one(text, file=file)[0]

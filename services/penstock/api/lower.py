@@ -128,11 +128,6 @@ def log_bytes(described: pipeline.BatchPipeline) -> int:
     return _log(described).retention.max_bytes
 
 
-def retention_seconds(described: pipeline.BatchPipeline) -> float:
-    """How long the log keeps what every lane has read."""
-    return _log(described).retention.hours * 3600.0
-
-
 def _log(described: pipeline.BatchPipeline) -> log.Log:
     return described.spec.log or log.Log()
 

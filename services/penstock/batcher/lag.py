@@ -42,6 +42,7 @@ async def measured(log: port.EventLog, finished: Mapping[int, int], *, of_blocks
         page = await log.headers(port.EVENTS, partition, min(bounds.end, offset + look_at), limit=look_at)
         seen = [record for record in page if record.offset >= offset]
         rows = sum(blocks.told_rows(record.headers) for record in seen)
-        events += round(rows * behind / max(1, len(seen))) if of_blocks else behind
+        # Of blocks that can't be read it is known that they are there.
+        events += round(rows * behind / len(seen)) if of_blocks and seen else behind
         oldest = max([oldest, *(time.time() - record.append_time_microseconds / 1e6 for record in seen)])
     return events, oldest

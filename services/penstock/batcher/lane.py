@@ -18,7 +18,7 @@ from concurrent import futures
 
 import structlog
 
-from penstock.batcher import accounts, halting, patience
+from penstock.batcher import accounts, beginning, halting, patience
 from penstock.batcher import lag as lags
 from penstock.batcher import settings as lane_settings
 from penstock.batcher.deadletters import letters
@@ -142,6 +142,7 @@ class Lane:
         self.agree(described)
         if described.identity is delivery.Identity.TOKEN:
             self._plan(replaying)
+        await beginning.begin(self.settings, self._event_log)
         self._subscription = await self._event_log.subscribe(port.EVENTS, self.settings.lane, self._reader)
         await replaying.join()
         loops = (self._read, self.dispatcher.run, replaying.run, replaying.dispatcher.run, self._commit_regularly)
@@ -389,8 +390,8 @@ class Lane:
         return await lags.finished_below(self._event_log, await self._event_log.committed(port.EVENTS, self.settings.lane))
 
     async def lag(self) -> tuple[int, float]:
-        """See `lag.measured`; what was last known while the log does not answer."""
-        with contextlib.suppress(port.LogUnavailableError, TimeoutError):
+        """See `lag.measured`; what was last known where the log can't tell: a status is never owed to a log that is well."""
+        with contextlib.suppress(port.LogError, TimeoutError):
             async with asyncio.timeout(_LAG_SECONDS):
                 finished, of_blocks = await self._finished_below(), self.settings.values is None
                 self._lag = await lags.measured(self._event_log, finished, of_blocks=of_blocks)

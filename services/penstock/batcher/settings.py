@@ -15,7 +15,7 @@ from penstock.core.transform import spec
 
 
 class StartFrom(enum.Enum):
-    """Where a lane that never committed begins."""
+    """Where a lane that never committed begins; see batcher.beginning."""
 
     EARLIEST = "Earliest"
     NOW = "Now"

@@ -33,9 +33,15 @@ class StartError(Exception):
 
 
 def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """A port of 127.0.0.1. The system gives it to nobody else for a minute, as it has just had a connection (TIME_WAIT)."""
+    with socket.socket() as server:
+        server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        server.bind(("127.0.0.1", 0))
+        server.listen(1)
+        port = int(server.getsockname()[1])
+        with socket.create_connection(("127.0.0.1", port)):
+            server.accept()[0].close()  # Whoever closes first is the one who waits.
+    return port
 
 
 def spawn(path: pathlib.Path, name: str, *arguments: str) -> subprocess.Popen[bytes]:

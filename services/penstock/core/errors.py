@@ -24,6 +24,14 @@ class Problem:
         remedy = f"\n    {self.remedy}" if self.remedy else ""
         return f"{place}{self.field}:{shown} {self.message}{remedy}"
 
+    @property
+    def sentence(self) -> str:
+        """On one line, where others may follow: a remedy is told apart from the fault, and nothing ends the last sentence."""
+        fault = str(dataclasses.replace(self, remedy=""))
+        between = ". " if self.remedy[:1].isupper() else "; "
+        told = f"{fault.rstrip('.')}{between}{self.remedy}" if self.remedy else fault
+        return told.replace("\n    ", " ").removesuffix(".")
+
 
 class InvalidPipelineError(Exception):
     """A pipeline object that can't run as it is written; carries every problem found, not the first."""

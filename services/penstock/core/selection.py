@@ -134,10 +134,6 @@ class Marks:
         """The first offset of the lane's replay log that no marker speaks of."""
         return self._highest.get((lane, partition), markers.NOWHERE) + 1
 
-    def is_replayed(self, id_: str, attempt: int) -> bool:
-        fate = self._fates.get(id_)
-        return fate is not None and attempt <= fate.replayed_attempt
-
     def ids(self) -> Collection[str]:
         """Of all letters that have a fate."""
         return self._fates.keys()

@@ -53,9 +53,13 @@ async def _snapshot_below(log: port.EventLog, group: str, partition: int, offset
 
 
 async def _window_before(log: port.EventLog, partition: int, offset: int, window_seconds: float) -> float:
-    """The append time, in microseconds, from which on a duplicate at `offset` may have its original."""
+    """The append time, in microseconds, from which on a duplicate at `offset` or behind it may have its original.
+
+    Where the record there can't be read, it is not older than the newest one before it that can.
+    """
+    end = (await log.bounds(port.EVENTS, partition)).end
     next_one = await log.headers(port.EVENTS, partition, offset + 1, limit=1)
-    unread = [record.append_time_microseconds for record in next_one if record.offset == offset]
+    unread = [record.append_time_microseconds for record in next_one if offset < end]
     return min([*unread, time.time() * 1e6]) - window_seconds * 1e6
 
 

@@ -304,7 +304,7 @@ class Machine:
 
     async def _retired_lanes(self) -> list[control_pb2.RetiredLane]:
         """None while the log does not answer."""
-        with contextlib.suppress(port.LogUnavailableError, TimeoutError):
+        with contextlib.suppress(port.LogError, TimeoutError):
             async with asyncio.timeout(_ANSWER_SECONDS):
                 return await self._retired.report() if self._retired else []
         return []
@@ -314,14 +314,14 @@ class Machine:
         if self._expiring:
             self._expiring.add_to(found)
         if self._letters:
-            with contextlib.suppress(port.LogUnavailableError, TimeoutError):
+            with contextlib.suppress(port.LogError, TimeoutError):
                 async with asyncio.timeout(_ANSWER_SECONDS):
                     await self._letters.add_to(found)
         return found
 
     async def _log_bytes(self) -> int:
         """0 while the log does not answer: what is known of the lanes is told all the same."""
-        with contextlib.suppress(port.LogUnavailableError, TimeoutError):
+        with contextlib.suppress(port.LogError, TimeoutError):
             async with asyncio.timeout(_ANSWER_SECONDS):
                 return await self._event_log.size_bytes() if self._event_log else 0
         return 0

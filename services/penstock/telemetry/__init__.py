@@ -1,1 +1,1 @@
-"""Every metric and span name in one place each; logging."""
+"""Every metric in one place; logging."""

@@ -41,7 +41,7 @@ def _with(**changes: Any) -> list[str]:
     spec = {**copy.deepcopy(_BASE), **changes}
     kind = {"apiVersion": "penstock.dev/v1alpha1", "kind": "BatchPipeline", "metadata": {"name": "p"}}
     try:
-        load.load(json.dumps({**kind, "spec": spec}))
+        load.read(json.dumps({**kind, "spec": spec}))
     except errors.InvalidPipelineError as error:
         return [problem.field for problem in error.problems]
     return []

@@ -20,7 +20,7 @@ _SINKS = "  sinks: [{name: warehouse, type: DuckDB, duckDB: {path: out.duckdb, t
 
 def _problems(text: str | bytes) -> list[errors.Problem]:
     with pytest.raises(errors.InvalidPipelineError) as caught:
-        load.load(text, file="f.yaml")
+        load.read(text, file="f.yaml")
     return caught.value.problems
 
 
@@ -61,7 +61,7 @@ def test_text_that_yaml_reads_as_something_else_is_to_be_quoted(value: str) -> N
     select = f"  transform: {{select: [{{name: a, literal: {value}}}]}}\n"
     (problem,) = _problems(examples.text(select + _SINKS))
     assert (problem.value, problem.remedy) == (value, f'Quote it: "{value}".')
-    assert load.load(examples.text(select.replace(value, f'"{value}"') + _SINKS))
+    assert load.read(examples.text(select.replace(value, f'"{value}"') + _SINKS))
 
 
 def test_a_moment_needs_no_quotes() -> None:
@@ -147,7 +147,7 @@ _FULL = json.dumps(
 
 def _problems_or_none(text: str) -> list[errors.Problem]:
     try:
-        load.load(text, file="f.yaml")
+        load.read(text, file="f.yaml")
     except errors.InvalidPipelineError as error:
         return error.problems
     return []

@@ -215,7 +215,7 @@ def test_what_depends_on_the_store_is_worked_out(sink: dict[str, Any], table: st
 def test_the_log_and_the_door_have_defaults_without_being_named() -> None:
     """Catches a door or log that only works when it is written down."""
     made = examples.made()
-    assert (lower.partitions(made), lower.log_bytes(made), lower.retention_seconds(made)) == (1, 100 << 30, 172_800.0)
+    assert (lower.partitions(made), lower.log_bytes(made)) == (1, 100 << 30)
     assert (lower.ingest(made).max_event_bytes, lower.partition_key(made)) == (1 << 20, ())
 
 

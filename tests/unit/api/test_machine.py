@@ -70,7 +70,8 @@ def test_overrides_make_it_run_here_and_keep_the_rest() -> None:
     assert lake.files is not None
     assert (lake.files.url, lake.files.partition[0].name) == ("file://./lake", "event")
     assert (lower.table(hook), hook.http) == ("hook_1", None)
-    assert (lower.partitions(found), lower.retention_seconds(found)) == (1, 5 * 3600)
+    assert found.spec.log is not None
+    assert (lower.partitions(found), found.spec.log.retention.hours) == (1, 5)
 
 
 def test_without_overrides_nothing_changes() -> None:

@@ -18,6 +18,7 @@ class Log:
 
     rows: list[int]
     looked: int = 0
+    damaged: range = range(0)
 
     async def bounds(self, topic, partition):
         return port.Bounds(start=0, end=len(self.rows))
@@ -25,7 +26,7 @@ class Log:
     async def headers(self, topic, partition, before, *, limit):
         offsets = range(max(0, before - limit), before)
         self.looked += len(offsets)
-        return [self._record(offset) for offset in reversed(offsets)]
+        return [self._record(offset) for offset in reversed(offsets) if offset not in self.damaged]
 
     def _record(self, offset):
         header = blocks.BlockHeader(
@@ -75,3 +76,10 @@ async def test_the_age_is_that_of_the_oldest_unfinished_block():
     """Catches the age of the newest, or of one that is finished."""
     _, oldest = await lag.measured(Log([1] * 90), {0: 40}, of_blocks=True)
     assert oldest == pytest.approx(60 * DAY, abs=DAY / 2)
+
+
+@pytest.mark.parametrize(("damaged", "events"), [(range(40, 41), 50 * 7), (range(40, 50), 50)], ids=["one", "many"])
+async def test_damaged_blocks_are_behind_as_well(damaged, events):
+    """Catches a lane that seems to have nothing to do because what it is stuck at can't be read."""
+    found, _ = await lag.measured(Log([7] * 90, damaged=damaged), {0: 40}, of_blocks=True)
+    assert found == events

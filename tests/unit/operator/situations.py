@@ -11,7 +11,7 @@ from tests.unit.operator import cluster
 from penstock.api.model import status as model
 from penstock_operator import snapshot
 from penstock_operator.planning import plan
-from penstock_operator.reporting import status
+from penstock_operator.reporting import status, times
 
 NOW = datetime.datetime(2026, 1, 31, 8, tzinfo=datetime.UTC)
 LATER = NOW + datetime.timedelta(minutes=1)
@@ -58,6 +58,22 @@ def door(away: snapshot.Trouble | None = None, log_id: str = "7f") -> snapshot.P
 AWAY = snapshot.Trouble(code="LOG_UNREACHABLE", message="no answer within 20 s")
 REJECTED = snapshot.Trouble(code="LOG_CREDENTIALS_REJECTED", message="kafka:9093: it refuses these credentials")
 MISSING = snapshot.Trouble(code="SECRET", message='secret "ch" has no key "password"', remedy="add the key, or name another one")
+
+
+GAP = snapshot.Trouble(code="LogGap", message="it is so", remedy="do that")
+
+
+def silent(seconds: float, settled_seconds: float = 3_600.0) -> dict[str, Any]:
+    """For so long no batcher has answered, and for so long all pods have been there."""
+    there = up()
+    before = current(there, batcher(), door())
+    now = NOW + datetime.timedelta(hours=1)
+    for one in before["conditions"]:
+        age = {"Landing": seconds, "Reconciling": settled_seconds}.get(one["type"], 0.0)
+        one["lastTransitionTime"] = times.text(now - datetime.timedelta(seconds=age))
+        one |= {"status": "Unknown", "reason": "NoBatcherAnswers"} if one["type"] == "Landing" else {}
+    there.pipeline["status"] = before
+    return current(there, door(), now=now)
 
 
 def no_taker(*reports: snapshot.PodReport, **spec: Any) -> dict[str, Any]:

@@ -102,7 +102,7 @@ async def test_a_change_of_state_is_told_at_once_and_counts_every_half_minute(mo
 
 
 async def test_what_a_silent_pod_said_is_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Catches a pod that hangs and is shown as running for ever."""
+    """Catches a pod that hangs and is shown as running for ever, and a silence of which nobody tells how long it lasts."""
     async with _World(_TOKENS.all(_REF)[0], monkeypatch) as world:
         world.asker.reports(_REF, [_manifest()])
         await world.round()
@@ -112,6 +112,10 @@ async def test_what_a_silent_pod_said_is_forgotten(monkeypatch: pytest.MonkeyPat
         await world.round()
         assert world.asker.reports(_REF, [_manifest()]) == ()
         assert len(world.changed) == before + 1
+        for later in (10, asking.EVERY_SECONDS * 2 + 1):
+            world.now += later
+            await world.round()
+        assert len(world.changed) == before + 2
 
 
 async def test_a_stranger_s_token_gets_no_report_and_holds_nobody_up(monkeypatch: pytest.MonkeyPatch) -> None:

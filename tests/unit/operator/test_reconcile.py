@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from tests.unit.operator import cluster as model
+from tests.unit.operator import situations as given
 
 from penstock_operator import actions, reconcile, snapshot
 from penstock_operator.reporting import events
@@ -22,9 +23,10 @@ class _Cluster:
         self.there, self.statuses, self.told = there, 0, list[str]()
         self.refuses, self.breaks_after = "", -1
         self.gone = False
+        self.reports: tuple[snapshot.PodReport, ...] = ()
 
     async def observe(self, pipeline: reconcile.PipelineRef) -> snapshot.Snapshot | None:
-        return None if self.gone else self.there.snapshot()
+        return None if self.gone else self.there.snapshot(*self.reports)
 
     async def take(self, pipeline: reconcile.PipelineRef, action: actions.Action) -> None:
         name = actions.described(action)
@@ -67,6 +69,8 @@ async def test_looks_bring_a_pipeline_up_and_then_write_nothing() -> None:
     port, clock = _Cluster(model.Cluster(model.pipeline())), _Clock()
     outcomes = await _looks(port, 3, clock)
     assert [one.again for one in outcomes] == [True, False, False]
+    port.reports = (given.batcher(), given.door())
+    await _looks(port, 100, clock)
     written = port.statuses, port.there.writes
     await _looks(port, 200, clock)
     assert (port.statuses, port.there.writes) == written

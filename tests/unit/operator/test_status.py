@@ -80,6 +80,27 @@ _TABLE: list[tuple[str, Any, tuple[str, str, str, str]]] = [
         ),
         ("True", "False", "False SecretMissing", "Degraded"),
     ),
+    (
+        "no Secret for the store of a lane that had begun",
+        lambda: given.current(
+            given.up(),
+            given.batcher(state="Halted", circuit="Open", trouble=given.MISSING, message="SECRET: none; add the key"),
+            given.door(),
+        ),
+        ("True", "False", "False SecretMissing", "Degraded"),
+    ),
+    (
+        "a gap, and the store away",
+        lambda: given.current(
+            given.up(),
+            given.batcher(state="Halted", circuit="Open", trouble=given.GAP, message="LogGap: it is so; do that"),
+            given.door(),
+        ),
+        ("True", "True LogGap", "False LogGap", "Halted"),
+    ),
+    ("no batcher answers", lambda: given.silent(20), ("True", "False", "Unknown NoBatcherAnswers", "Running")),
+    ("none for long", lambda: given.silent(80), ("True", "False", "Unknown NoBatcherAnswers", "Degraded")),
+    ("none since it rolled", lambda: given.silent(80, 20), ("True", "False", "Unknown NoBatcherAnswers", "Running")),
     ("no pod", given.no_pod, ("False NoPodReady", "False", "Unknown NoBatcherAnswers", "Down")),
     (
         "first minute",
@@ -182,6 +203,13 @@ def test_counts_stay_while_no_pod_answers() -> None:
     assert told["display"]["dead"] == "-"
 
 
+def test_how_long_nobody_has_told_is_told() -> None:
+    """Catches a pipeline that is called well because nobody says otherwise."""
+    message = given.silent(200)["message"]
+    assert "whether rows land has not been known for 3m: lanes: warehouse" in message
+    assert given.silent(30)["message"] == "events are taken and land"
+
+
 def test_rates_are_since_the_status_before() -> None:
     """Catches a rate over the whole life, and one of a count that went back."""
     there = given.up()
@@ -273,7 +301,8 @@ def test_a_bad_edit_is_told_with_field_value_and_remedy() -> None:
     told = given.current(there, given.batcher(), given.door())
     (valid,) = [one["message"] for one in told["conditions"] if one["type"] == "SpecValid"]
     assert valid.startswith('spec.log.kafka.partitions: "7" can\'t change while events are unread; it is 6')
-    assert "drain first" in valid
+    assert "; it is 6. Keep it" in valid
+    assert valid.endswith("has landed")
     assert told["message"].endswith("what was accepted before goes on")
 
 

@@ -30,7 +30,6 @@ _log = structlog.get_logger()
 _POLL_SECONDS = 0.5
 _HELD_SECONDS = 2.0
 _HEADER_PAGE = 256
-_REBUILD_BYTES = 16 * 1024 * 1024
 
 
 class Reader:
@@ -100,7 +99,7 @@ class Reader:
 
     async def _assign(self, partition: int, commit: port.Commit | None) -> None:
         if commit is None:
-            offset = self._seeks[partition] = await self._first_offset(partition)
+            offset = self._seeks[partition] = (await self._log.bounds(port.EVENTS, partition)).start
             metadata = ledger.LaneMetadata(start_offset=offset)
         else:
             offset, metadata = commit.offset, ledger.from_metadata(commit.metadata)
@@ -114,10 +113,6 @@ class Reader:
         books.guard = suspects.Guard(offset, metadata, log_end=end)
         # Another process that is taken for dead may land what was appended since: that is no sign of an older log.
         self._accounts.open(partition, books, known, log_end=end if self._settings.alone else None)
-
-    async def _first_offset(self, partition: int) -> int:
-        bounds = await self._log.bounds(port.EVENTS, partition)
-        return bounds.end if self._settings.start_from is lane_settings.StartFrom.NOW else bounds.start
 
     async def _remember(self, partition: int, offset: int, metadata: ledger.LaneMetadata) -> set[addresses.Position]:
         """Rebuild what the verdicts below `offset` depend on; rows at or above it that have letters already."""
@@ -208,7 +203,7 @@ class Reader:
     async def _poll(self, subscription: port.Subscription) -> Sequence[port.Record]:
         records = await subscription.poll(max_bytes=self._settings.poll_bytes, timeout_seconds=0.0)
         if self._seeks:
-            # Assignment happens inside a poll; a lane that never committed begins where it was told to, not there.
+            # Assignment happens inside a poll; a lane begins where its books do, which may not be there.
             sought = self._seek(subscription)
             return [record for record in records if record.partition not in sought]
         if not records:

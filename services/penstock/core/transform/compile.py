@@ -79,11 +79,6 @@ class Plan:
     has_table: bool
 
     @property
-    def needs_original(self) -> bool:
-        """Whether the events' own bytes must be read from the blocks."""
-        return sources.ORIGINAL_COLUMN in self.input_columns
-
-    @property
     def engine_schema(self) -> pa.Schema:
         """The table the engine is given."""
         fields = [pa.field(source.internal, source.engine_type) for source in self.engine_sources]

@@ -32,11 +32,13 @@ Node = dict[str, Any]
 
 _ROWS_PER_CHUNK = 1_000_000
 _KIND = re.compile(r"^[A-Z][A-Za-z -]*? Error: ")
+# A run of blanks is looked at once, from its first: values are quoted in messages, and may be blank for long.
 _HELP = re.compile(
-    r"\s*\n\s*\n.*|\s*\nLINE \d+:.*|\s*You might need to add explicit type casts\..*|\s*In order to select one,.*", re.DOTALL
+    r"(?<!\s)\s*(?:\n\s*\n|\nLINE \d+:|You might need to add explicit type casts\.|In order to select one,).*", re.DOTALL
 )
-_POINTER = re.compile(r"\n[^\n]*\n\s*\^\s*\n(?:Error: )?")
-_MOST_WORDS = 500
+_POINTER = re.compile(r"\n[^\n]*\n[ \t]*\^\s*\n(?:Error: )?")
+_MOST_LETTERS = 500
+_MOST_LOOKED_AT = 4 * _MOST_LETTERS
 
 
 Result = TypeVar("Result")
@@ -176,7 +178,8 @@ class Engine:
             raise DataError(message_of(error)) from error
         except UnicodeDecodeError as error:
             # The engine cuts the value that it quotes in a message, also in the middle of a character.
-            raise DataError(message_of(ValueError(bytes(error.object).decode(errors="backslashreplace")))) from error
+            quoted = bytes(error.object[:_MOST_LOOKED_AT]).decode(errors="backslashreplace")
+            raise DataError(message_of(ValueError(quoted))) from error
 
     def _reopen(self) -> None:
         """After a fault of its own the engine answers nothing any more."""
@@ -198,6 +201,10 @@ def select(expressions: Sequence[str], where: str = "") -> str:
 
 
 def message_of(error: Exception) -> str:
-    """The engine's sentence without its class, its advice and the SQL it was looking at."""
-    sentence = _KIND.sub("", _HELP.sub("", _POINTER.sub(": ", str(error)))).strip()
-    return sentence if len(sentence) <= _MOST_WORDS else f"{sentence[:_MOST_WORDS]}…"
+    """The engine's sentence without its class, its advice and the SQL it was looking at.
+
+    Of a long one its beginning: the engine quotes the whole value, which can be as large as an event.
+    """
+    text = str(error)[:_MOST_LOOKED_AT]
+    sentence = _KIND.sub("", _HELP.sub("", _POINTER.sub(": ", text))).strip()
+    return sentence if len(sentence) <= _MOST_LETTERS else f"{sentence[:_MOST_LETTERS]}…"

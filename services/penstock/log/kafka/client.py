@@ -11,7 +11,7 @@ import collections
 import contextlib
 import dataclasses
 import itertools
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
 from aiokafka import admin, errors, structs
@@ -250,21 +250,28 @@ class Client:
         return largest
 
     async def fetch(self, topic: str, name: str, partition: int, start: int, max_bytes: int) -> list[port.Record]:
-        """Some records from `start` on, none at the end. Raises OffsetOutOfRangeError, DamagedLogError."""
+        """Some records from `start` on, none at the end. Raises OffsetOutOfRangeError, DamagedLogError where the first is."""
         _, content = await self._fetch(name, partition, start, max_bytes)
-        return [
+        return records.until_damaged(
             records.to_record(topic, partition, item.offset, item.timestamp, item.value, item.headers)
-            for batch in _batches(name, partition, content)
+            for batch in records.batches(name, partition, content)
             for item in batch
             if item.offset >= start
-        ]
+        )
+
+    async def fetch_readable(
+        self, topic: str, name: str, partition: int, start: int, max_bytes: int
+    ) -> tuple[list[port.Record], int]:
+        """As `fetch` without damaged ones, and the offset to go on from, which is `start` at the end."""
+        _, content = await self._fetch(name, partition, start, max_bytes)
+        return records.readable(topic, name, partition, start, content)
 
     async def fetch_keyed(self, name: str, partition: int, start: int) -> tuple[list[tuple[bytes, bytes | None]], int]:
         """Keys and values of a compacted topic, and the offset to go on from, which is `start` at the end."""
         _, content = await self._fetch(name, partition, start, kafka_settings.MESSAGE_BYTES)
         found: list[tuple[bytes, bytes | None]] = []
         following = start
-        for batch in _batches(name, partition, content):
+        for batch in records.batches(name, partition, content):
             found += [(item.key, item.value) for item in batch if item.offset >= start]
             following = max(following, batch.next_offset)
         return found, following
@@ -369,17 +376,6 @@ class Client:
                 await connection.end(self._brokers, [], self._settings.patience.close)
                 self._brokers = new_client(self._settings)
                 await self._brokers.bootstrap()
-
-
-def _batches(name: str, partition: int, content: bytes) -> Iterator[Any]:
-    """Whole batches come, the first perhaps from before what was asked for."""
-    batches = memory_records.MemoryRecords(content)
-    while batches.has_next():
-        batch = batches.next_batch()
-        if not batch.validate_crc():
-            raise port.DamagedLogError(f"{name}/{partition}: the checksum of the records from {batch.base_offset} on is wrong")
-        if not batch.is_control_batch:
-            yield batch
 
 
 def _only_partition(topics: Sequence[Any]) -> Any:

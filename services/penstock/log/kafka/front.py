@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 
 from penstock.core import lineage
 from penstock.log import port
@@ -125,7 +125,7 @@ class KafkaLog:
         name = await self._place(topic, partition)
         found: list[port.Record] = []
         held = 0
-        while more := await self._client.fetch(topic, name, partition, offset, max_bytes):
+        while more := await self._fetched(topic, name, partition, offset, max_bytes, found):
             for record in more:
                 held += len(record.value)
                 if found and held > max_bytes:
@@ -136,16 +136,40 @@ class KafkaLog:
                 break
         return found
 
+    async def _fetched(
+        self, topic: str, name: str, partition: int, offset: int, max_bytes: int, before: Sequence[port.Record]
+    ) -> Sequence[port.Record]:
+        """The next ones. Raises DamagedLogError only where nothing was found `before`: that much can be used."""
+        try:
+            return await self._client.fetch(topic, name, partition, offset, max_bytes)
+        except port.DamagedLogError:
+            if before:
+                return []
+            raise
+
     async def headers(self, topic: str, partition: int, before: int, *, limit: int) -> Sequence[port.Record]:
-        """Kafka has no way to leave the values out: they are read and dropped, a piece at a time."""
+        """Kafka has no way to leave the values out: they are read and dropped, a piece at a time. Damaged ones are left out."""
         name = await self._place(topic, partition)
         bounds = await self._client.bounds(name, partition)
-        offset, before = max(bounds.start, before - limit), min(before, bounds.end)
+        before = min(before, bounds.end)
         found: list[port.Record] = []
-        while offset < before and (more := await self._client.fetch(topic, name, partition, offset, _HEADER_BYTES)):
-            found += [dataclasses.replace(record, value=b"") for record in more if record.offset < before]
-            offset = more[-1].offset + 1
+        while not found and bounds.start < before:
+            offset = max(bounds.start, before - limit)
+            readable = self._readable(topic, name, partition, offset, before)
+            found = [dataclasses.replace(record, value=b"") async for record in readable]
+            before = offset
         return found[::-1]
+
+    async def _readable(self, topic: str, name: str, partition: int, offset: int, before: int) -> AsyncIterator[port.Record]:
+        """The records of [offset, before) but the damaged ones, which are the business of the lane that meets them."""
+        while offset < before:
+            more, following = await self._client.fetch_readable(topic, name, partition, offset, _HEADER_BYTES)
+            for record in more:
+                if record.offset < before:
+                    yield record
+            if following == offset:
+                return
+            offset = following
 
     async def bounds(self, topic: str, partition: int) -> port.Bounds:
         return await self._client.bounds(await self._place(topic, partition), partition)
@@ -242,12 +266,9 @@ class KafkaLog:
     async def _look(self, name: str, partition: int, offset: int, wanted: port.NewRecord) -> port.Appended | None:
         """Up to where the partition ends now: whoever could have appended it earlier has ended."""
         bounds = await self._client.bounds(name, partition)
-        offset = max(offset, bounds.start)
-        while offset < bounds.end and (more := await self._client.fetch(name, name, partition, offset, _HEADER_BYTES)):
-            for record in more:
-                if (record.producer, record.sequence) == (wanted.producer, wanted.sequence):
-                    return port.Appended(offset=record.offset, append_time_microseconds=record.append_time_microseconds)
-            offset = more[-1].offset + 1
+        async for record in self._readable(name, name, partition, max(offset, bounds.start), bounds.end):
+            if (record.producer, record.sequence) == (wanted.producer, wanted.sequence):
+                return port.Appended(offset=record.offset, append_time_microseconds=record.append_time_microseconds)
         return None
 
     def _check_open(self) -> None:

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+from aiokafka.record import memory_records
 
 from penstock.log import port
 
@@ -41,3 +45,42 @@ def to_record(
         producer=producer,
         sequence=sequence,
     )
+
+
+def until_damaged(found: Iterable[port.Record]) -> list[port.Record]:
+    """Those before the first one that can't be read. Raises DamagedLogError where there are none."""
+    taken: list[port.Record] = []
+    try:
+        for record in found:
+            taken.append(record)  # noqa: PERF402 - what came before the error is wanted
+    except port.DamagedLogError:
+        if not taken:
+            raise
+    return taken
+
+
+def readable(topic: str, name: str, partition: int, start: int, content: bytes) -> tuple[list[port.Record], int]:
+    """What of a fetched piece lies at `start` or behind it and is not damaged, and the offset behind the piece."""
+    found, following = [], start
+    try:
+        for batch in batches(name, partition, content):
+            for item in batch:
+                with contextlib.suppress(port.DamagedLogError):
+                    if item.offset >= start:
+                        found.append(to_record(topic, partition, item.offset, item.timestamp, item.value, item.headers))
+            following = max(following, batch.next_offset)
+    except port.DamagedLogError:
+        # Where a batch of this kind ends is not to be trusted either.
+        following = max(following, start + 1)
+    return found, following
+
+
+def batches(name: str, partition: int, content: bytes) -> Iterator[Any]:
+    """Whole batches come, the first perhaps from before what was asked for."""
+    fetched = memory_records.MemoryRecords(content)
+    while fetched.has_next():
+        batch = fetched.next_batch()
+        if not batch.validate_crc():
+            raise port.DamagedLogError(f"{name}/{partition}: the checksum of the records from {batch.base_offset} on is wrong")
+        if not batch.is_control_batch:
+            yield batch

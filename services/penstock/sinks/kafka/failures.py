@@ -16,9 +16,6 @@ _CONFIG, _OUTAGE, _PRESSURE, _DATA = (
     results.ResultClass.DATA,
 )
 
-# A code that aiokafka has no class for: the broker has looked into the records and refuses them.
-INVALID_RECORD = 87
-
 _KNOWN: Mapping[type[BaseException], tuple[results.ResultClass, str, str]] = {
     errors.MessageSizeTooLargeError: (_DATA, "TOO_LARGE", ""),
     errors.RecordListTooLargeError: (_DATA, "TOO_LARGE", ""),

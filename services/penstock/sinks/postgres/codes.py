@@ -44,6 +44,8 @@ CLASSES: Mapping[str, tuple[results.ResultClass, str]] = {
     "57P04": (_CONFIG, "the database was dropped: create it"),
     "58": (_OUTAGE, ""),
 }
+DATA_PATTERNS = [f"{prefix}%" for prefix, (result_class, _) in CLASSES.items() if result_class is _DATA]
+"""As LIKE takes them."""
 _REJECTED = "CREDENTIALS_REJECTED"
 _LINE = re.compile(r"^COPY \S+, line (\d+)", re.MULTILINE)
 _MESSAGE_CHARACTERS = 500
@@ -84,12 +86,15 @@ def sink_error(place: str, error: asyncpg.PostgresError) -> port.SinkError:
 def message(error: asyncpg.PostgresError) -> str:
     """One line: what the server says, with the column it names."""
     said = str(error.args[0]) if error.args else type(error).__name__
-    # That of a broken constraint is the row itself: no two letters of one cause would look alike.
-    with_row = (error.sqlstate or "").startswith("23")
-    detail = f" ({error.detail})" if getattr(error, "detail", None) and not with_row else ""
     column = re.search(r", column ([^:\n]+)", getattr(error, "context", None) or "")
     where = f'column "{column[1]}": ' if column else ""
-    text = " ".join(f"{where}{said}{detail}".split())
+    return line(error.sqlstate or "", where + said, getattr(error, "detail", None) or "")
+
+
+def line(sqlstate: str, said: str, detail: str) -> str:
+    """What the server says, shortened."""
+    # The detail of a broken constraint is the row itself: no two letters of one cause would look alike.
+    text = " ".join((f"{said} ({detail})" if detail and not sqlstate.startswith("23") else said).split())
     return text if len(text) <= _MESSAGE_CHARACTERS else text[: _MESSAGE_CHARACTERS - 1] + "…"
 
 

@@ -1,7 +1,8 @@
 """Which rows of a refused write the server refuses.
 
-COPY says in which line it stopped, so the rest is tried from the line after it: each row is sent once, however many are
-bad. What the INSERT refuses is halved in savepoints, over rows that were copied once. Nothing of this stays.
+COPY says in which line it stopped, so the rest is tried from the line after it. What the INSERT refuses the server looks for
+itself, over rows that were copied once: it inserts stretch by stretch, a shorter one where one is refused and a longer one
+where one is not, so a row is judged beside those before it. Nothing of this stays.
 """
 
 from __future__ import annotations
@@ -11,7 +12,6 @@ import functools
 from collections.abc import Awaitable, Callable
 
 import asyncpg
-import numpy as np
 
 from penstock.core import results
 from penstock.sinks import offenders
@@ -42,7 +42,7 @@ async def refused(
             return found
         await copy(rows.stream())
         await connection.execute(statements.INDEX)
-        return await _by_halves(connection, rows.rows, plan.insert_some, until)
+        return await _by_stretches(connection, rows.rows, plan.search, until)
     except asyncpg.PostgresError as error:
         if not codes.is_data(error):
             raise
@@ -69,26 +69,16 @@ async def _by_line(connection: asyncpg.Connection, rows: binary.Tuples, copy: Co
     return found
 
 
-async def _by_halves(connection: asyncpg.Connection, rows: int, insert: str, until: float) -> list[results.RejectedRow]:
-    async def insert_some(chosen: offenders.Rows) -> None:
-        first, last = int(chosen[0]), int(chosen[-1])
-        left_out = np.setdiff1d(np.arange(first, last + 1), chosen, assume_unique=True)
-        await connection.execute(insert, first, last, left_out.tolist())
-        await connection.execute("SET CONSTRAINTS ALL IMMEDIATE")
-
-    return await _halved(connection, rows, insert_some, until)
+async def _by_stretches(connection: asyncpg.Connection, rows: int, search: str, until: float) -> list[results.RejectedRow]:
+    await connection.execute(search)
+    seconds = until - asyncio.get_running_loop().time()
+    return [
+        results.RejectedRow(row=at, result_class=results.ResultClass.DATA, code=code, message=codes.line(code, said, detail))
+        for at, code, said, detail in await connection.fetch(statements.SEARCH, rows, seconds, codes.DATA_PATTERNS)
+    ]
 
 
 async def _by_copying(connection: asyncpg.Connection, rows: binary.Tuples, copy: Copy, until: float) -> list[results.RejectedRow]:
-    async def copy_some(chosen: offenders.Rows) -> None:
-        await copy(rows.chosen(chosen))
-
-    return await _halved(connection, rows.rows, copy_some, until)
-
-
-async def _halved(
-    connection: asyncpg.Connection, rows: int, attempt: Callable[[offenders.Rows], Awaitable[None]], until: float
-) -> list[results.RejectedRow]:
     loop = asyncio.get_running_loop()
     code = ""
 
@@ -96,13 +86,13 @@ async def _halved(
         nonlocal code
         if loop.time() >= until:
             return None
-        error = await _trial(connection, lambda: attempt(chosen))
+        error = await _trial(connection, lambda: copy(rows.chosen(chosen)))
         code = error.sqlstate if error else code
         return codes.message(error) if error else None
 
     # The search is shared with stores that block; its thread waits here for each trial.
     found = await asyncio.to_thread(
-        offenders.find, rows, lambda chosen: asyncio.run_coroutine_threadsafe(tried(chosen), loop).result()
+        offenders.find, rows.rows, lambda chosen: asyncio.run_coroutine_threadsafe(tried(chosen), loop).result()
     )
     return [
         results.RejectedRow(row=row.row, result_class=row.result_class, code=code or row.code, message=row.message)

@@ -14,7 +14,45 @@ STAGING_NAME = "_penstock_staging"
 STAGING = f"pg_temp.{STAGING_NAME}"
 """Of one connection there is one at a time."""
 INDEX = f"CREATE INDEX ON {STAGING} ({encode.ROW})"
-"""For a search among its rows, which takes a part of them a hundred times."""
+"""For a search among its rows, which takes them part by part."""
+SEARCH = "SELECT * FROM pg_temp._penstock_search($1::integer, $2::double precision, $3::text[])"
+"""The function that a plan's `search` makes: for how many rows, in how many seconds, and what codes a row's fault has."""
+
+# Its names must not be those of columns.
+_SEARCH = """
+CREATE OR REPLACE FUNCTION pg_temp._penstock_search(
+    _penstock_rows integer, _penstock_seconds double precision, _penstock_data text[]
+) RETURNS TABLE (
+    _penstock_at integer, _penstock_code text, _penstock_said text, _penstock_detail text
+) LANGUAGE plpgsql AS $_penstock$
+DECLARE
+    _penstock_first integer := 0;
+    _penstock_width integer := 1024;
+    _penstock_ends timestamptz := clock_timestamp() + make_interval(secs => _penstock_seconds);
+BEGIN
+    WHILE _penstock_first < _penstock_rows AND clock_timestamp() < _penstock_ends LOOP
+        BEGIN
+            {insert};
+            SET CONSTRAINTS ALL IMMEDIATE;
+            _penstock_first := _penstock_first + _penstock_width;
+            _penstock_width := least(_penstock_width * 2, 65536);
+        EXCEPTION WHEN OTHERS THEN
+            GET STACKED DIAGNOSTICS _penstock_code = RETURNED_SQLSTATE, _penstock_said = MESSAGE_TEXT,
+                _penstock_detail = PG_EXCEPTION_DETAIL;
+            IF NOT _penstock_code LIKE ANY (_penstock_data) THEN
+                RAISE;
+            END IF;
+            IF _penstock_width = 1 THEN
+                _penstock_at := _penstock_first;
+                RETURN NEXT;
+                _penstock_first := _penstock_first + 1;
+            ELSE
+                _penstock_width := greatest(_penstock_width / 4, 1);
+            END IF;
+        END;
+    END LOOP;
+END $_penstock$
+"""
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,8 +64,8 @@ class Plan:
     ways: Sequence[column_types.Way]
     insert: str
     """From the staging table `STAGING`."""
-    insert_some: str
-    """The same of a stretch of rows; takes the first, the last, and those in between that are left out."""
+    search: str
+    """Makes a function of this connection's own that tells the rows which the table refuses."""
 
     @property
     def layout(self) -> tuple[str, ...]:
@@ -49,14 +87,13 @@ def plan(target: postgres_table.Target, upsert: postgres_table.Upsert | None) ->
         for name, type_ in postgres_table.VERSION_COLUMNS.items():
             columns.append(name)
             ways.append(column_types.Way(form=column_types.Form.NUMBER, staging=type_, target=_INTEGERS[type_]))
-    # By a list of the rows, each row that was copied would be compared with each of the list.
-    chosen = f"{encode.ROW} BETWEEN $1::integer AND $2::integer AND {encode.ROW} <> ALL ($3::integer[])"
+    stretch = f"{encode.ROW} >= _penstock_first AND {encode.ROW} < _penstock_first + _penstock_width"
     return Plan(
         target=target,
         columns=columns,
         ways=ways,
         insert=_insert(target.name, columns, ways, upsert, "true"),
-        insert_some=_insert(target.name, columns, ways, upsert, chosen),
+        search=_SEARCH.format(insert=_insert(target.name, columns, ways, upsert, stretch)),
     )
 
 

@@ -177,8 +177,8 @@ def test_the_event_text_is_there_only_when_unknown_fields_are_kept():
     dropped = schema.Schema(fields=SCHEMA.fields, unknown_fields=schema.UnknownFields.DROP)
     problem = only_problem(spec.TransformSpec(schema=dropped, select=(output("x", "original->>'$.a'"),)))
     assert "unknownFields: Keep" in problem.message
-    assert compiler.compile(selecting("original->>'$.a'")).needs_original
-    assert not compiler.compile(selecting("props->>'$.a'")).needs_original
+    assert sources.ORIGINAL_COLUMN in compiler.compile(selecting("original->>'$.a'")).input_columns
+    assert sources.ORIGINAL_COLUMN not in compiler.compile(selecting("props->>'$.a'")).input_columns
 
 
 def test_only_the_columns_that_are_used_are_read():

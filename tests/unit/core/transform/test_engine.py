@@ -108,9 +108,49 @@ def test_after_a_fault_of_its_own_the_engine_is_opened_anew():
         ("Out of Range Error: Overflow!", "Overflow!"),
         ('Invalid Input Error: Could not parse "x"\nx\n^\nError: Expected a number', 'Could not parse "x": Expected a number'),
         ("Binder Error: No function. You might need to add explicit type casts.\n\tCandidate functions:\n\tf", "No function."),
+        (
+            'Invalid Input Error: Could not parse "' + "x" * 440 + '"\n' + "x" * 440 + "\n  ^\nError: No",
+            f'Could not parse "{"x" * 440}": No',
+        ),
+        ("Conversion Error: a  b \n \n c", "a  b"),
+        ("Conversion Error: a\n\n\n^ b", "a"),
         ("Conversion Error: " + "y" * 2000, "y" * 500 + "…"),
+        ("Conversion Error: '" + "y\n" * 2000, "'" + "y\n" * 249 + "y…"),
     ],
 )
 def test_messages_are_cut_to_the_sentence(text, message):
     """Catches advice, pointers and whole events in a dead letter's message."""
     assert engine.message_of(Exception(text)) == message
+
+
+@pytest.mark.parametrize("filler", ["x", "\n", " ", "x\n", "\n ^"])
+def test_of_a_message_with_a_huge_value_in_it_a_bounded_part_is_looked_at(monkeypatch, filler):
+    """Catches searches through the whole of a value, which take seconds for 8 MiB, and minutes where it is blank."""
+    looked_at = []
+
+    class Watched:
+        def __init__(self, pattern):
+            self._pattern = pattern
+
+        def sub(self, by, text):
+            looked_at.append(len(text))
+            return self._pattern.sub(by, text)
+
+    for name in ("_KIND", "_HELP", "_POINTER"):
+        monkeypatch.setattr(engine, name, Watched(getattr(engine, name)))
+    told = engine.message_of(Exception("Conversion Error: Could not convert string '" + filler * (1 << 20)))
+    assert told.startswith("Could not convert string '")
+    assert len(told) <= 501
+    assert len(looked_at) == 3
+    assert max(looked_at) <= 4_000
+
+
+def test_a_huge_value_that_fails_is_told_in_a_few_words():
+    """Catches a message that is as large as the value, also where the engine cuts it within a character."""
+    opened = engine.Engine(SCHEMA)
+    opened.prepare("q", engine.select(["CAST(text AS BIGINT)"]))
+    for value in ("\n" * (1 << 20), "é" * (1 << 20)):
+        with pytest.raises(engine.DataError, match="Could not convert string") as raised:
+            opened.run("q", table((1, value)))
+        assert len(str(raised.value)) <= 501
+    opened.close()
