@@ -50,19 +50,8 @@ async def test_a_misconfigured_store_halts_the_lane_with_the_reason_and_dead_let
 
 async def test_rows_the_store_refuses_are_dead_lettered_and_their_neighbours_land(tmp_path):
     """Catches a batch that is lost, or repeated for ever, for one row; and a letter without the event's own bytes."""
-
-    def refuse_odd(batch: delivery.SinkBatch) -> delivery.WriteResult:
-        numbers = batch.rows.column("num").to_pylist()
-        return delivery.WriteResult(
-            rejected=[
-                results.RejectedRow(row=at, result_class=results.ResultClass.DATA, code="ODD", message=f"{number} is odd")
-                for at, number in enumerate(numbers)
-                if number % 2
-            ]
-        )
-
     async with lane_run.LaneRun(tmp_path).opened() as run:
-        run.store.plan.append(refuse_odd)
+        run.store.plan.append(_refuse_odd)
         await run.append(*_events(0, 10))
         async with run.lane() as lane:
             totals = await lane_run.drained(lane)
@@ -73,6 +62,37 @@ async def test_rows_the_store_refuses_are_dead_lettered_and_their_neighbours_lan
         assert {(letter.category, letter.code, letter.received_at_microseconds) for letter in letters} == {
             (deadletters.Category.SINK_REJECTED, "ODD", 1)
         }
+
+
+async def test_refused_rows_of_many_blocks_are_read_again_together(tmp_path, monkeypatch):
+    """Catches a look into the log for each block with a row that is refused: with brokers far away, seconds for a batch."""
+    reads = []
+    async with lane_run.LaneRun(tmp_path).opened() as run:
+        read = run.log.read
+
+        async def noted(topic: str, partition: int, offset: int, *, max_bytes: int):
+            reads.append(offset)
+            return await read(topic, partition, offset, max_bytes=max_bytes)
+
+        run.store.plan.extend([_refuse_odd] * 40)
+        for start in range(0, 200, 5):
+            await run.append(*_events(start, 5))
+        monkeypatch.setattr(run.log, "read", noted)
+        async with run.lane() as lane:
+            totals = await lane_run.drained(lane)
+        assert (totals.written, totals.dead_lettered_rows) == (100, 100)
+        assert await run.rows() == sorted((f"e{number}", number) for number in range(0, 200, 2))
+        assert len({letter.id for letter in await run.letters()}) == 100
+    assert len(reads) <= 10
+
+
+def _refuse_odd(batch: delivery.SinkBatch) -> delivery.WriteResult | None:
+    rejected = [
+        results.RejectedRow(row=at, result_class=results.ResultClass.DATA, code="ODD", message=f"{number} is odd")
+        for at, number in enumerate(batch.rows.column("num").to_pylist())
+        if number % 2
+    ]
+    return delivery.WriteResult(rejected=rejected) if rejected else None
 
 
 async def test_a_refused_row_stays_dead_lettered_when_the_crash_came_before_the_commit(tmp_path):

@@ -22,8 +22,12 @@ from penstock.telemetry import metrics
 _log = structlog.get_logger()
 
 _FULL_RETRY_SECONDS = 1.0
-_READ_BYTES = 1
-"""`EventLog.read` gives at least one record whatever the bound: exactly the block that is asked for."""
+_READ_BYTES = 256 << 10
+"""Of blocks that follow each other; the first comes whatever its size."""
+_APPENDED_BYTES = 1 << 20
+"""Of letters that are appended together."""
+_ENVELOPE_BYTES = 1 << 10
+"""A letter without its original, about."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,26 +74,47 @@ class LetterWriter:
         by_offset: dict[int, list[Failed]] = {}
         for unit in failed:
             by_offset.setdefault(unit.place.offset, []).append(unit)
+        ahead: dict[int, port.Record] = {}
+        ready: list[deadletters.DeadLetter] = []
+        held = 0
         for offset, units in by_offset.items():
-            found = await self._letters(partition, offset, units)
+            found = await self._letters(partition, offset, units, ahead)
+            ready += found
+            held += sum(len(letter.original) + _ENVELOPE_BYTES for letter in found)
+            if held >= _APPENDED_BYTES:
+                await self._keep(partition, ready)
+                ready, held = [], 0
+        await self._keep(partition, ready)
+
+    async def _keep(self, partition: int, found: Sequence[deadletters.DeadLetter]) -> None:
+        if found:
             await self.append(partition, found)
             self._told(found)
 
-    async def _letters(self, partition: int, offset: int, units: Sequence[Failed]) -> list[deadletters.DeadLetter]:
+    async def _letters(
+        self, partition: int, offset: int, units: Sequence[Failed], ahead: dict[int, port.Record]
+    ) -> list[deadletters.DeadLetter]:
         at_hand = [unit.original for unit in units if unit.original is not None]
         if len(at_hand) == len(units):
             return [
                 self._letter(partition, "", original.received_at_microseconds, original, unit)
                 for unit, original in zip(units, at_hand, strict=True)
             ]
-        found = await self._log.read(port.EVENTS, partition, offset, max_bytes=_READ_BYTES)
-        if not found or found[0].offset != offset:
-            raise port.OffsetOutOfRangeError(f"block {partition}/{offset} is gone while one of its events is dead-lettered")
-        record = found[0]
+        record = await self._block(partition, offset, ahead)
         source = await asyncio.to_thread(originals.of, record, self._settings.record_format)
         block = deadletters.block_name(record.producer, record.sequence)
         appended = record.append_time_microseconds
         return [self._letter(partition, block, appended, source.event(unit.place), unit) for unit in units]
+
+    async def _block(self, partition: int, offset: int, ahead: dict[int, port.Record]) -> port.Record:
+        """`ahead` has what was read with an earlier one: failed rows seldom come alone."""
+        if offset not in ahead:
+            ahead.clear()
+            found = await self._log.read(port.EVENTS, partition, offset, max_bytes=_READ_BYTES)
+            ahead.update((record.offset, record) for record in found)
+        if offset not in ahead:
+            raise port.OffsetOutOfRangeError(f"block {partition}/{offset} is gone while one of its events is dead-lettered")
+        return ahead[offset]
 
     def _letter(
         self, partition: int, block: str, appended: int, event: originals.Original, unit: Failed
