@@ -28,6 +28,8 @@ _APPENDED_BYTES = 1 << 20
 """Of letters that are appended together."""
 _ENVELOPE_BYTES = 1 << 10
 """A letter without its original, about."""
+_SERIES = 16
+"""Of letters at a time: within a series, a log in Kafka takes the next one when it has answered for the last."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,7 +55,7 @@ class Letters(Protocol):
 
 
 class LetterWriter:
-    """Appends letters with gapless sequences per partition. Used from the lane's event loop only."""
+    """Appends letters in series with gapless sequences. Used from the lane's event loop only."""
 
     def __init__(
         self,
@@ -63,9 +65,9 @@ class LetterWriter:
     ) -> None:
         """`written` is told of what `write` has made durable."""
         self._settings, self._log, self._told = settings, log, written
-        self._producer = f"letters-{secrets.token_hex(8)}"
-        self._sequences: dict[int, int] = {}
-        self._turn = asyncio.Lock()
+        self._series: dict[tuple[int, int], tuple[str, int]] = {}
+        """By partition and number: the producer's name and its next sequence. One that was broken off is not gone on with."""
+        self._turns: dict[int, asyncio.Lock] = collections.defaultdict(asyncio.Lock)
         self._fingerprint = schema.fingerprint(settings.event_schema)
         self.seen = seen_state.SeenState(settings.transform.state)
 
@@ -156,25 +158,33 @@ class LetterWriter:
 
     async def append(self, partition: int, letters: Sequence[deadletters.DeadLetter]) -> None:
         """Return when these letters are durable, however long the log is full."""
-        async with self._turn:
-            first = self._sequences.get(partition, 0)
-            records = [self._record(first + at, letter) for at, letter in enumerate(letters)]
-            # Appends made together share the log's flushes, and the log keeps the order they were called in.
+        async with self._turns[partition]:
+            some = range(min(_SERIES, len(letters)))
             done = await asyncio.gather(
-                *(self._log.append(port.DEAD_LETTERS, partition, record) for record in records), return_exceptions=True
+                *(self._append_series(partition, at, letters[at::_SERIES]) for at in some), return_exceptions=True
             )
-            failed = next((at for at, outcome in enumerate(done) if isinstance(outcome, BaseException)), len(records))
-            for record in records[failed:]:
-                await self._append_patiently(partition, record)
-            self._sequences[partition] = first + len(letters)
+        if failed := [outcome for outcome in done if isinstance(outcome, BaseException)]:
+            raise failed[0]
         self._settings.failpoint("lane.lettered")
         for category, count in collections.Counter(letter.category for letter in letters).items():
             metrics.DEAD_LETTERS.labels(**self._settings.labels, category=category.value).inc(count)
 
-    def _record(self, sequence: int, letter: deadletters.DeadLetter) -> port.NewRecord:
+    async def _append_series(self, partition: int, number: int, letters: Sequence[deadletters.DeadLetter]) -> None:
+        name, first = self._series.pop((partition, number), (f"letters-{secrets.token_hex(8)}", 0))
+        records = [self._record(name, first + at, letter) for at, letter in enumerate(letters)]
+        # Appends made together share the log's flushes, and the log keeps the order they were called in.
+        done = await asyncio.gather(
+            *(self._log.append(port.DEAD_LETTERS, partition, record) for record in records), return_exceptions=True
+        )
+        failed = next((at for at, outcome in enumerate(done) if isinstance(outcome, BaseException)), len(records))
+        for record in records[failed:]:
+            await self._append_patiently(partition, record)
+        self._series[partition, number] = name, first + len(letters)
+
+    def _record(self, name: str, sequence: int, letter: deadletters.DeadLetter) -> port.NewRecord:
         value, headers = dialects.encode(letter, self._settings.dead_letters)
         key = letter.record.key if letter.record else None
-        return port.NewRecord(value=value, headers=headers, producer=self._producer, sequence=sequence, key=key)
+        return port.NewRecord(value=value, headers=headers, producer=name, sequence=sequence, key=key)
 
     async def _append_patiently(self, partition: int, record: port.NewRecord) -> None:
         """Nothing may finish without its letter, and room comes back when lanes finish and the log is trimmed."""
