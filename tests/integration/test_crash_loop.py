@@ -50,6 +50,9 @@ def test_an_event_that_kills_the_process_is_dead_lettered_and_its_neighbours_lan
         run.start()
         assert run.send([_event(number) for number in range(5)]) == 5
         run.settled()
+        # What has landed is committed now and then; only after an end in good order is the number of starts the same each time.
+        run.pipeline.stop()
+        run.start()
         assert run.send([_event(10), _event(11), _event(12, KILLER), _event(13)]) == 4
         ends = [_died_or_idle(run)]
         while ends[-1] == "died" and len(ends) < 6:

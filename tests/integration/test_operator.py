@@ -354,7 +354,7 @@ def test_the_role_grants_what_is_used_and_nothing_else(world: operating.World, s
         operating.until(lambda: world.is_("SpecValid", "True"))
     world.apply(sinks=two[:1])
     operating.until(lambda: _all_ready(world) and not any("--lake" in name for _, name in world.children()), "the sink is gone")
-    _replay_until_it_goes(world)
+    _replays(world)
 
     mine = [one for one in world.server.requests(started.since) if one.user == operating.USER]
     requests = [one for one in mine if one.resource not in ("", "leases")]
@@ -368,21 +368,26 @@ def test_the_role_grants_what_is_used_and_nothing_else(world: operating.World, s
     assert granted - let_in - made_by_applying == set()
 
 
-def _replay_until_it_goes(world: operating.World) -> None:
-    """A replay whose pod fails, that is held and let go on, ends well, and goes because it asked to."""
-    spec = {"pipelineRef": {"name": "clicks"}, "action": "Replay", "ttlSecondsAfterFinished": 0}
-    place, metadata = world.place("DeadLetterReplay", "again"), {"name": "again", "namespace": world.namespace}
-    world.patch(place, {"apiVersion": "penstock.dev/v1alpha1", "kind": "DeadLetterReplay", "metadata": metadata, "spec": spec})
-    job_pods.ended(world, job_pods.pod(world, "again")["metadata"]["name"], 1, "a file is wrong")
+def _replays(world: operating.World) -> None:
+    """A replay whose pod fails and that is held, and another that ends well and goes because it asked to."""
+    held = _replay(world, "held")
+    job_pods.ended(world, job_pods.pod(world, "held")["metadata"]["name"], 1, "a file is wrong")
 
     def holds(type_: str) -> bool:
-        told = world.get("DeadLetterReplay", "again").get("status", {}).get("conditions", ())
+        told = world.get("DeadLetterReplay", "held").get("status", {}).get("conditions", ())
         return any((one["type"], one["status"]) == (type_, "True") for one in told)
 
     operating.until(lambda: holds("Failed"), "it has failed")
-    world.patch(place, {"spec": {"suspend": True}}, "application/merge-patch+json")
+    world.patch(held, {"spec": {"suspend": True}}, "application/merge-patch+json")
     operating.until(lambda: holds("Suspended") and not world.items("Job"), "its Job goes")
-    world.patch(place, {"spec": {"suspend": False}}, "application/merge-patch+json")
+    _replay(world, "brief", ttlSecondsAfterFinished=0)
     done = runs.encode(runs.Report(phase=runs.Phase.COMPLETE, finished_at=1)).decode()
-    job_pods.ended(world, job_pods.pod(world, "again")["metadata"]["name"], 0, done)
-    operating.until(lambda: not world.items("DeadLetterReplay"), "it goes")
+    job_pods.ended(world, job_pods.pod(world, "brief")["metadata"]["name"], 0, done)
+    operating.until(lambda: [*world.items("DeadLetterReplay")] == ["held"], "it goes")
+
+
+def _replay(world: operating.World, name: str, **spec: Any) -> str:
+    place, metadata = world.place("DeadLetterReplay", name), {"name": name, "namespace": world.namespace}
+    spec = {"pipelineRef": {"name": "clicks"}, "action": "Replay"} | spec
+    world.patch(place, {"apiVersion": "penstock.dev/v1alpha1", "kind": "DeadLetterReplay", "metadata": metadata, "spec": spec})
+    return place
