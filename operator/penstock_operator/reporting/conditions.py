@@ -166,14 +166,21 @@ def landing(seen: view.View) -> Verdict:
     if held:
         return Verdict(type="Landing", status="False", reason="Paused", message=f"held as asked: {', '.join(held)}")
     silent = [lane.sink for lane in seen.lanes if lane.state in ("Unknown", "Starting")]
-    if silent:
-        told = "; ".join([f"lanes: {', '.join(silent)}", *seen.waits])
+    partly = [lane for lane in seen.lanes if lane.unheard and lane.sink not in silent]
+    if silent or partly:
+        whole = [f"lanes: {', '.join(silent)}"] if silent else []
+        told = "; ".join([*whole, *map(_of_several, partly), *seen.waits])
         return Verdict(type="Landing", status="Unknown", reason="NoBatcherAnswers", message=told)
     return Verdict(type="Landing", status="True", reason="Landing")
 
 
+def _of_several(lane: lanes.Lane) -> str:
+    counts = f"{len(lane.unheard)} of {len(lane.unheard) + len(lane.reports)} batchers"
+    return f"{lane.sink}: of {counts} nothing is heard ({', '.join(lane.unheard)})"
+
+
 def silent_seconds(seen: view.View) -> float:
-    """How long it has not been known whether rows land, although no pod is on its way."""
+    """How long it has not been known whether all rows land, although no pod is on its way."""
     known = {one["type"]: one for one in seen.before.get("conditions", ())}
     lands, rolls = known.get("Landing", {}), known.get("Reconciling", {})
     if lands.get("reason") != "NoBatcherAnswers" or rolls.get("status") != "False":

@@ -93,7 +93,7 @@ def sentence(seen: view.View, found: Verdicts) -> str:
         parts.append(_outage(seen) if landing.reason == "CircuitOpen" else landing.message)
     if _is_silent(seen, landing):
         age = times.spoken(conditions.silent_seconds(seen))
-        parts.append(f"whether rows land has not been known for {age}: {landing.message}; look at the batchers' logs")
+        parts.append(f"whether all rows land has not been known for {age}: {landing.message}; look at the batchers' logs")
     parts += [by_type[type_].message for type_ in ("Conserved", "RetentionSafe") if by_type[type_].status == "False"]
     if not parts and seen.lifecycle != "Running":
         parts.append(ready.message)

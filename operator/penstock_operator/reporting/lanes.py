@@ -17,7 +17,8 @@ _CIRCUITS: Final = ("Open", "HalfOpen", "Closed")
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Lane:
-    """A lane, all its pods together. `state` Unknown: none of them answers. `code` is why it is halted."""
+    """A lane, all its pods together. `state` Unknown: none of them answers. `code` is why it is halted; `unheard` are pods that
+    have been ready for long and don't answer."""
 
     sink: str
     state: str
@@ -35,9 +36,10 @@ class Lane:
     read: int
     trouble: snapshot.Trouble | None
     reports: tuple[snapshot.LaneReport, ...]
+    unheard: tuple[str, ...]
 
 
-def gathered(sink: str, reports: Sequence[snapshot.LaneReport]) -> Lane:
+def gathered(sink: str, reports: Sequence[snapshot.LaneReport], unheard: Sequence[str] = ()) -> Lane:
     """The lane of a sink."""
     worst = min(reports, key=lambda one: _rank(_STATES, one.state), default=None)
     # A batcher that has only just begun says nothing of its circuit yet, and a newer one may know another word.
@@ -70,6 +72,7 @@ def gathered(sink: str, reports: Sequence[snapshot.LaneReport]) -> Lane:
         read=sum(one.ledger.read for one in reports),
         trouble=troubled.trouble if troubled else None,
         reports=tuple(reports),
+        unheard=tuple(unheard),
     )
 
 

@@ -14,6 +14,8 @@ from penstock_operator.planning import acceptance, rollout, steering
 from penstock_operator.reporting import lanes, times
 from penstock_operator.resources import identity
 
+UNHEARD_SECONDS = 60.0
+"""How long a batcher has to be ready before it is held against it that it says nothing."""
 _IMAGE_TROUBLES = ("ErrImagePull", "ImagePullBackOff", "InvalidImageName", "CreateContainerConfigError", "CrashLoopBackOff")
 
 
@@ -69,7 +71,7 @@ def of(live: snapshot.Snapshot, told: settings.Settings, observations: snapshot.
     """The view of a snapshot; the status before is the object's own."""
     decided = acceptance.decide(live, told)
     running, before = decided.running, live.pipeline.get("status") or {}
-    gathered = _lanes(running, live)
+    gathered = _lanes(running, live, observations.now)
     log_bytes = max((one.log_bytes for one in live.reports), default=0)
     there = [one for one in live.children if one["kind"] == "Deployment"]
     return View(
@@ -99,9 +101,23 @@ def of(live: snapshot.Snapshot, told: settings.Settings, observations: snapshot.
     )
 
 
-def _lanes(running: revision.Revision | None, live: snapshot.Snapshot) -> tuple[lanes.Lane, ...]:
-    names = [sink.name for sink in running.pipeline.spec.sinks] if running else []
-    return tuple(lanes.gathered(name, live.lanes(name)) for name in names)
+def _lanes(running: revision.Revision | None, live: snapshot.Snapshot, now: datetime.datetime) -> tuple[lanes.Lane, ...]:
+    sinks = [sink.name for sink in running.pipeline.spec.sinks] if running else []
+    return tuple(lanes.gathered(sink, live.lanes(sink), _unheard(sink, live, now)) for sink in sinks)
+
+
+def _unheard(sink: str, live: snapshot.Snapshot, now: datetime.datetime) -> list[str]:
+    """Batchers that could have been asked several times since they are ready, and have said nothing lately."""
+    heard = {one.pod for one in live.reports}
+    wanted = identity.selector(live.name, "batcher", sink).items()
+    mine = [pod for pod in live.pods if wanted <= pod["metadata"].get("labels", {}).items()]
+    return [pod["metadata"]["name"] for pod in mine if pod["metadata"]["name"] not in heard and _is_long_ready(pod, now)]
+
+
+def _is_long_ready(pod: snapshot.Manifest, now: datetime.datetime) -> bool:
+    told: snapshot.Manifest = next((one for one in pod.get("status", {}).get("conditions", ()) if one["type"] == "Ready"), {})
+    since = times.moment(told.get("lastTransitionTime"))
+    return told.get("status") == "True" and since is not None and (now - since).total_seconds() >= UNHEARD_SECONDS
 
 
 def _is_behind(running: revision.Revision | None, live: snapshot.Snapshot, told: settings.Settings) -> bool:

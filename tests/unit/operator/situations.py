@@ -12,6 +12,7 @@ from penstock.api.model import status as model
 from penstock_operator import snapshot
 from penstock_operator.planning import plan
 from penstock_operator.reporting import status, times
+from penstock_operator.resources import identity
 
 NOW = datetime.datetime(2026, 1, 31, 8, tzinfo=datetime.UTC)
 LATER = NOW + datetime.timedelta(minutes=1)
@@ -74,6 +75,28 @@ def silent(seconds: float, settled_seconds: float = 3_600.0) -> dict[str, Any]:
         one |= {"status": "Unknown", "reason": "NoBatcherAnswers"} if one["type"] == "Landing" else {}
     there.pipeline["status"] = before
     return current(there, door(), now=now)
+
+
+def of_three(silent_seconds: float, ready_seconds: float = 3_600.0) -> dict[str, Any]:
+    """One of three batchers has been ready for so long; for so long it has been known that nothing is heard of it."""
+    there = up()
+    now = NOW + datetime.timedelta(hours=1)
+    ready = {"type": "Ready", "status": "True", "lastTransitionTime": times.text(now - datetime.timedelta(seconds=ready_seconds))}
+    pods = tuple(
+        {
+            "metadata": {"name": f"b-{number}", "labels": identity.selector("clicks", "batcher", "warehouse")},
+            "status": {"phase": "Running", "conditions": [ready]},
+        }
+        for number in range(3)
+    )
+    before = current(there, batcher("b-0"), door(), pods=pods, now=now)
+    for one in before["conditions"]:
+        if one["type"] == "Landing" and one["status"] == "Unknown":
+            one["lastTransitionTime"] = times.text(now - datetime.timedelta(seconds=silent_seconds))
+        elif one["type"] == "Reconciling":
+            one["lastTransitionTime"] = times.text(NOW)
+    there.pipeline["status"] = before
+    return current(there, batcher("b-0"), batcher("b-2"), door(), pods=pods, now=now)
 
 
 def no_taker(*reports: snapshot.PodReport, **spec: Any) -> dict[str, Any]:
