@@ -124,10 +124,11 @@ class _Look:
         _, times = np.unique(rows.number * PLACES + rows.place, return_counts=True)
         name = "duplicated" if self._lane.exactly_once else "repeated"
         _note(self._told, name, self._name, _repeated(rows.number * PLACES + rows.place) // PLACES, int((times - 1).sum()))
-        refused = self._state & (OK | UNKNOWN) == 0
-        wrong = bits & (self._lane.expected.letters & ~self._lane.expected.rows) | np.where(refused, bits, 0).astype(np.uint8)
+        refused: Flags = self._state & (OK | UNKNOWN) == 0
+        wrong: Bits = bits & (self._lane.expected.letters & ~self._lane.expected.rows)
+        wrong |= np.where(refused, bits, 0).astype(np.uint8)
         _note(self._told, "wrongly_landed", self._name, np.flatnonzero(wrong), _ones(wrong))
-        stray = bits & ~(self._lane.expected.rows | self._lane.expected.letters) & ~wrong
+        stray: Bits = bits & ~(self._lane.expected.rows | self._lane.expected.letters) & ~wrong
         _note(self._told, "unexpected", self._name, np.flatnonzero(stray), _ones(stray))
         strange = ~fits | (~rows.good & ~_has(wrong, rows, fits) & ~_has(stray, rows, fits))
         _note(self._told, "unexpected", self._name, rows.number[strange])
@@ -158,7 +159,7 @@ class _Look:
             _note(self._told, "duplicated", f"{self._name} letters", _repeated(once.number[once.bits & (1 << place) > 0]))
         whole = bits == WHOLE
         self._told.dead_lettered += _ones(bits & wanted.letters)
-        wrong = bits & wanted.rows & ~wanted.letters
+        wrong: Bits = bits & wanted.rows & ~wanted.letters
         _note(self._told, "wrongly_dead_lettered", self._name, np.flatnonzero(wrong))
         stray = ~whole & (bits & ~(wanted.rows | wanted.letters) > 0) | whole & (wanted.letters == 0) & (wanted.rows == 0)
         _note(self._told, "unexpected", f"{self._name} letters", np.flatnonzero(stray))
@@ -202,7 +203,8 @@ def _has(bits: Bits, rows: Rows, fits: Flags) -> Flags:
 def _repeated(values: Numbers) -> Numbers:
     """Each value that occurs more than once, as often as it is too many."""
     ordered = np.sort(values)
-    return ordered[1:][ordered[1:] == ordered[:-1]]
+    too_many: Numbers = ordered[1:][ordered[1:] == ordered[:-1]]
+    return too_many
 
 
 def _ones(bits: Bits) -> int:

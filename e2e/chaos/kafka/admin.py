@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Any, TypeVar
 
 from aiokafka import admin
 from aiokafka.admin import config_resource
+
+T = TypeVar("T")
 
 
 def leaders(bootstrap: Sequence[str], topic: str) -> list[int]:
@@ -32,7 +35,7 @@ def fewest_in_sync(bootstrap: Sequence[str], topic: str) -> int:
 
 def coordinator(bootstrap: Sequence[str], group: str) -> int:
     """The broker that coordinates the group."""
-    return _asked(bootstrap, lambda client: client.find_coordinator(group))
+    return int(_asked(bootstrap, lambda client: client.find_coordinator(group)))
 
 
 def set_topic(bootstrap: Sequence[str], topic: str, settings: Mapping[str, str]) -> None:
@@ -41,8 +44,8 @@ def set_topic(bootstrap: Sequence[str], topic: str, settings: Mapping[str, str])
     _asked(bootstrap, lambda client: client.alter_configs([resource]))
 
 
-def _asked(bootstrap, ask):
-    async def run():
+def _asked(bootstrap: Sequence[str], ask: Callable[[Any], Awaitable[T]]) -> T:
+    async def run() -> T:
         client = admin.AIOKafkaAdminClient(bootstrap_servers=list(bootstrap))
         await client.start()
         try:

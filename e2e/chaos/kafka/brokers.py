@@ -64,7 +64,7 @@ def away(*, alone: bool) -> stage.Perform:
             _alone_or_not(alone, told, here)
             told.servers.nodes[0].stop()
             time.sleep(told.scale.away_seconds)
-            if ended := [one.name for one in here.members if not one.alive]:
+            if ended := [one.name for one in here.all_members if not one.alive]:
                 raise chaos_site.StuckError(f"ended while the broker was away: {ended}")
             told.servers.nodes[0].start()
             told.times += 1
@@ -186,9 +186,9 @@ def one_away(told: stage.Stage) -> verdict.Verdict:
         node = told.random.choice(told.servers.nodes)
         node.kill()
         time.sleep(1.0)
-        for one in here.members:
+        for one in here.all_members:
             one.kill()
-        for one in here.members:
+        for one in here.all_members:
             one.start()
         here.recovered(time.monotonic())
         told.times += 1

@@ -146,11 +146,11 @@ def all_killed(told: stage.Stage) -> verdict.Verdict:
         begin(told, here)
         for _ in range(told.scale.rounds):
             time.sleep(told.random.uniform(0.5, 2.0))
-            for one in here.members:
+            for one in here.all_members:
                 one.kill()
             died = time.monotonic()
             told.times += 1
-            for one in here.members:
+            for one in here.all_members:
                 one.start()
             here.sample_meanwhile()
             here.recovered(died)

@@ -27,9 +27,9 @@ Entry = Mapping[str, Any]
 def keep(path: pathlib.Path, fault: stage.Fault, told: report.Report, scale: stage.Scale, command: str) -> None:
     """Put one run's entry in the file, in place of the one of the same fault, seed and scale."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    whole = json.loads(path.read_text()) if path.exists() else {"faults": [], "machine": page.machine()}
+    whole: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {"faults": [], "machine": page.machine()}
     own = {"row": fault.row, "seed": told.seed, "events": scale.events, "load": round(os.getloadavg()[0], 1)}
-    entry: Entry = told.summary(command, page.now()) | own
+    entry: dict[str, Any] = {**told.summary(command, page.now()), **own}
     others = [one for one in whole.get("kafka", []) if _which(one) != _which(entry)]
     path.write_text(json.dumps(whole | {"kafka": [*others, entry]}, indent=2, ensure_ascii=False) + "\n")
 

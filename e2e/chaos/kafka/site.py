@@ -105,7 +105,7 @@ class Site:
         self._sampler.shutdown()
         for client in self._clients:
             client.stop(0.0)
-        for member in self.members:
+        for member in self.all_members:
             member.signal(signal.SIGCONT)
             member.kill()
         for client in self._clients:
@@ -139,7 +139,7 @@ class Site:
     # -- the processes
 
     @property
-    def members(self) -> list[members.Member]:
+    def all_members(self) -> list[members.Member]:
         several = [*self.sinks_beside.values(), *self.batchers.values()]
         every = [*self.doors, *self.sinks.values(), *(one for some in several for one in some)]
         return list(dict.fromkeys(every))
@@ -182,9 +182,9 @@ class Site:
             self.add_sinks(name)
             for _ in range(batchers):
                 self.add_batcher(name)
-        for member in self.members:
+        for member in self.all_members:
             member.start()
-        self.until_ready(*self.members)
+        self.until_ready(*self.all_members)
         return self
 
     def start_alone(self) -> members.Member:
@@ -229,7 +229,7 @@ class Site:
             for one in several
             for lane in one.lanes()
         ]
-        return "\n".join([*books, *(one.tail() for one in self.members)])
+        return "\n".join([*books, *(one.tail() for one in self.all_members)])
 
     # -- the load
 
@@ -361,7 +361,7 @@ class Site:
         self.unload()
         self.settle()
         ledgers = {name: _together(self.lanes(name)) for name in self.stores}
-        codes = {one.name: one.stop() for one in self.members if one.alive}
+        codes = {one.name: one.stop() for one in self.all_members if one.alive}
         letters = self.logbook.letters(self.told.mix)
         expected = stream.expected(len(self.told.state), self.told.mix)
         lanes = {
@@ -376,7 +376,7 @@ class Site:
         judged = columns.judge(self.told.state, lanes, self.samples)
         if any(codes.values()):
             raise site.StuckError(f"exit codes {codes}\n{judged}\n{self._why()}")
-        if told := [one for one in self.members if "Traceback" in one.said]:
+        if told := [one for one in self.all_members if "Traceback" in one.said]:
             where = told[0].said
             raise site.StuckError(f"{judged}\n{told[0].name} shows a traceback: {where[where.index('Traceback') - 300 :][:3000]}")
         return judged

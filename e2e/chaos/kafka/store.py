@@ -79,7 +79,7 @@ class PostgresStore:
         return stream.rows(found[:, 0], found[:, 1], found[:, 2], found[:, 3], mix)
 
     def landed(self) -> dict[int, int]:
-        return dict(self.run(_BY_CUSTOMER))
+        return {row[0]: row[1] for row in self.run(_BY_CUSTOMER)}
 
 
 class ClickHouseStore:
@@ -112,7 +112,8 @@ class ClickHouseStore:
             return stream.rows(none, none, none, none, mix)
         names = csv.ReadOptions(column_names=["number", "place", "value", "item"])
         table = csv.read_csv(io.BytesIO(text.encode()), read_options=names)
-        return stream.rows(*(table.column(name).to_numpy().astype(np.int64) for name in names.column_names), mix)
+        found = [table.column(name).to_numpy().astype(np.int64) for name in names.column_names]
+        return stream.rows(found[0], found[1], found[2], found[3], mix)
 
     def landed(self) -> dict[int, int]:
         try:
