@@ -7,9 +7,11 @@ import dataclasses
 import uuid
 from collections.abc import Mapping, Sequence
 
+import aiokafka
 import confluent_kafka
 import pytest
 from aiokafka import admin, helpers
+from aiokafka.record import util
 from tests.servers import kafka
 
 from penstock.log import port
@@ -167,6 +169,32 @@ async def test_around_records_of_others_everything_is_told(log, settings):
         await member.run()
     assert member.read == [(0, 0), (0, 1), (0, 2)]
     await member.subscription.close()
+
+
+async def test_a_header_that_the_client_cannot_read_does_not_hide_what_stands_before_it(log, settings):
+    """Catches a member that is made anew for ever because of one record, and healthy records that nobody is given."""
+    for sequence in range(3):
+        await log.append(port.EVENTS, 0, record(sequence))
+    await log.append(port.EVENTS, 1, record(0))
+    await _unreadable(settings.bootstrap, topics.topic_name(settings.prefix, port.EVENTS))
+    member = Member()
+    member.subscription = await log.subscribe(port.EVENTS, "lane", member)
+    with pytest.raises(port.DamagedLogError, match="the records from 3 to 3 can't be taken apart"):
+        await member.run()
+    assert [one for one in member.read if one[0] == 0] == [(0, 0), (0, 1), (0, 2)]
+    await member.subscription.close()
+
+
+async def _unreadable(bootstrap: str, name: str) -> None:
+    """In partition 0: a record with a header whose name is not UTF-8, which brokers don't look at."""
+    async with aiokafka.AIOKafkaProducer(bootstrap_servers=bootstrap) as producer:
+        batch = producer.create_batch()
+        batch.append(key=None, value=b"?", timestamp=None, headers=[("name", b"")])
+        batch.close()
+        made = bytearray(bytes(batch._build()).replace(b"name", b"\xff\xfe\xfd\xfc"))
+        made[17:21] = util.calc_crc32c(bytes(made[21:])).to_bytes(4, "big")
+        batch._buffer = made
+        await (await producer.send_batch(batch, name, partition=0))
 
 
 async def test_metadata_over_the_limit_is_refused_and_the_last_commit_stands(log):

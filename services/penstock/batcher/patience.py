@@ -53,6 +53,9 @@ class PatientLog:
     async def headers(self, topic: str, partition: int, before: int, *, limit: int) -> Sequence[port.Record]:
         return await _patiently(self._log.headers, topic, partition, before, limit=limit)
 
+    async def damaged(self, topic: str, partition: int, start: int, end: int) -> Sequence[port.Damaged]:
+        return await _patiently(self._log.damaged, topic, partition, start, end)
+
     async def bounds(self, topic: str, partition: int) -> port.Bounds:
         return await _patiently(self._log.bounds, topic, partition)
 

@@ -69,6 +69,8 @@ def ls(filters: selection.Filters, limit: int, place: dlq_place.Place, output: s
     if output == "json":
         for found in listing.letters:
             click.echo(dlq_text.as_json_line(found.letter, found.state))
+        for line in dlq_text.unreadable(listing):
+            click.echo(line, err=True)
     else:
         dlq_text.print_listing(listing)
 
@@ -108,7 +110,12 @@ async def _list(where: dlq_place.Opened, filters: selection.Filters, limit: int)
         (heapq.heappush if len(newest) < limit else heapq.heappushpop)(newest, entry)
     letters = [found for _, _, found in sorted(newest, key=lambda entry: entry[:2], reverse=True)]
     return dlq_text.Listing(
-        letters=letters, counts=counts, states=states, unreadable=opened.unreadable, filtered=filters != selection.Filters()
+        letters=letters,
+        counts=counts,
+        states=states,
+        unreadable=opened.unreadable,
+        limit=limit,
+        filtered=filters != selection.Filters(),
     )
 
 

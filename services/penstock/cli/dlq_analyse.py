@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+
 import click
 
 from penstock.cli import dlq_place, dlq_select
 from penstock.cli.showing import causes_text
 from penstock.core import selection
+from penstock.log import port
 from penstock.replay import book, causes
 
 EPILOG = """\b
@@ -47,7 +50,9 @@ async def _analyse(where: dlq_place.Opened, filters: selection.Filters, limit: i
             grouped.add(found)
     ranked = grouped.ranked()
     for cause in ranked[:limit]:
-        cause.example = await book.with_original(where.log, cause.example, where.others)
+        # An example whose event is damaged is one all the same.
+        with contextlib.suppress(port.DamagedLogError):
+            cause.example = await book.with_original(where.log, cause.example, where.others)
     return causes_text.Analysis(
         causes=ranked[:limit], of=len(ranked), counts=grouped.by_category(), unreadable=len(opened.unreadable)
     )

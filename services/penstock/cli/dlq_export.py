@@ -11,6 +11,7 @@ import click
 from penstock.cli import dlq_place, dlq_select
 from penstock.cli.showing import dlq_text
 from penstock.core import deadletters, dialects, selection
+from penstock.log import port
 from penstock.replay import book
 
 EPILOG = """\b
@@ -56,12 +57,19 @@ async def written(
     file: IO[str],
     line: Callable[[deadletters.DeadLetter, selection.State], str],
 ) -> int:
-    """How many letters were written to `file`, one to a line."""
+    """How many letters were written to `file`, one to a line. Those whose events are damaged are named and left out."""
     count = 0
     opened = await book.Book.open(where.log, others=where.others)
     async for found, is_meant in book.meant(opened.letters(), filters):
         if is_meant:
-            whole = await book.with_original(where.log, found, where.others)
+            try:
+                whole = await book.with_original(where.log, found, where.others)
+            except port.DamagedLogError as error:
+                click.echo(f"left out {found.letter.id}: {error}", err=True)
+                continue
             file.write(line(whole.letter, whole.state) + "\n")
             count += 1
+    if opened.unreadable:
+        such_as = "; ".join(map(dlq_text.safe, opened.such_as))
+        click.echo(f"left out {len(opened.unreadable):,} that are no letters, such as {such_as}", err=True)
     return count

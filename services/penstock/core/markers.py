@@ -48,6 +48,7 @@ class Marker(msgspec.Struct, frozen=True, kw_only=True):
 _PREFIX = "penstock.marker."
 _VERSION_HEADER = _PREFIX + "version"
 _HEADERS = {name: _PREFIX + name.replace("_", "-") for name in Marker.__struct_fields__}
+_NUMBERS = ("attempt", "replay_offset", "at_microseconds", "letter_offset")
 _LATER = frozenset(("category", "letter_offset", "run"))
 """Fields that the first markers did not have."""
 
@@ -73,9 +74,12 @@ def decode(headers: Mapping[str, bytes]) -> Marker:
     try:
         told = {name: header for name, header in _HEADERS.items() if header in headers or name not in _LATER}
         fields = {name: headers[header].decode() for name, header in told.items()}
-        return msgspec.convert(fields, Marker, strict=False)
+        found = msgspec.convert(fields, Marker, strict=False)
     except (KeyError, msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise MarkerError(f"a marker with a damaged header: {error}") from error
+    if far := [name for name in _NUMBERS if not NOWHERE <= getattr(found, name) < 2**63]:
+        raise MarkerError(f"{_HEADERS[far[0]]}: out of range")
+    return found
 
 
 def replay_log_id(log_id: str, sink: str) -> str:

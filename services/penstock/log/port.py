@@ -80,6 +80,14 @@ class Record:
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Damaged:
+    """A record that is not what this log writes, and why."""
+
+    offset: int
+    reason: str
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Commit:
     """The next offset to read and what must be remembered with it (at most 3,500 bytes of UTF-8)."""
 
@@ -210,7 +218,13 @@ class EventLog(Protocol):
         """Records from `offset` on, without a group; at least one if there is any. For rebuilds, `where` and dead letters."""
 
     async def headers(self, topic: str, partition: int, before: int, *, limit: int) -> Sequence[Record]:
-        """Up to `limit` records below offset `before`, newest first, with empty values: a cheap way back through the log."""
+        """Up to `limit` records below offset `before`, newest first, with empty values: a cheap way back through the log.
+
+        Damaged ones are left out. Values are not looked at, so `read` may find a record damaged all the same.
+        """
+
+    async def damaged(self, topic: str, partition: int, start: int, end: int) -> Sequence[Damaged]:
+        """What `headers` leaves out of [start, end), in order. Not every offset that is missing there was a record."""
 
     async def bounds(self, topic: str, partition: int) -> Bounds: ...
 

@@ -9,7 +9,7 @@ import asyncio
 import contextlib
 import datetime
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 
 import msgspec
 import structlog
@@ -20,7 +20,7 @@ from penstock.core import errors, failpoints, letter_condition, runs, selection
 from penstock.ingest import secret as secret_port
 from penstock.log import port
 from penstock.machine import replays, secrets, strays
-from penstock.replay import job, run, survey, watch
+from penstock.replay import book, job, run, survey, watch
 from penstock.sinks import port as sinks_port
 
 _FIRST_WAIT_SECONDS = 1.0
@@ -52,6 +52,7 @@ class ReplayRun:
         self.pace = job.Pace(events_per_second=told.spec.events_per_second)
         self.id = identity(told)
         self._report = runs.Report(phase=runs.Phase.WAITING, started_at=_now())
+        self._damaged: Sequence[str] = ()
 
     @property
     def report(self) -> runs.Report:
@@ -113,7 +114,7 @@ class ReplayRun:
             waits = f"{standing.unsettled:,} letters wait until their lane has finished the block they came from"
             self._say(phase=runs.Phase.WAITING, message=waits)
             return
-        self._say(phase=runs.Phase.COMPLETE, message=_said(self._told.spec.action, standing), finished_at=_now())
+        self._say(phase=runs.Phase.COMPLETE, message=_said(self._told.spec.action, standing, self._damaged), finished_at=_now())
         if acts:
             await run.finish(log, self.id, self.report)
 
@@ -142,6 +143,7 @@ class ReplayRun:
                     landed=before.landed + one.landed,
                     failed=before.failed + one.failed_again,
                 )
+                self._damaged = one.damaged
                 if one.suspended:
                     self._say(phase=runs.Phase.SUSPENDED, message=one.suspended, finished_at=_now())
 
@@ -186,10 +188,12 @@ def _now() -> int:
     return time.time_ns() // 1000
 
 
-def _said(action: str, standing: run.Account) -> str:
-    """The outcome in a sentence."""
+def _said(action: str, standing: run.Account, damaged: Sequence[str]) -> str:
+    """The outcome in a sentence; `damaged`: what was selected and stays where it is."""
     left = [f"{standing.quarantined:,} quarantined"] if standing.quarantined else []
-    left += [f"{standing.unreadable:,} that are no letters"] if standing.unreadable else []
+    left += [f"{len(damaged):,} whose events are damaged ({_named(damaged, len(damaged))})"] if damaged else []
+    if standing.unreadable:
+        left += [f"{standing.unreadable:,} that are no letters ({_named(standing.such_as, standing.unreadable)})"]
     if action == "DryRun":
         parts = [f"{standing.selected:,} would be put back"]
     elif action == "Discard":
@@ -199,3 +203,9 @@ def _said(action: str, standing: run.Account) -> str:
     else:
         parts = [f"{standing.replayed:,} put back", f"{standing.landed:,} landed", f"{standing.failed:,} failed again"]
     return ", ".join([*parts, *left])
+
+
+def _named(such_as: Sequence[str], count: int) -> str:
+    """A few by their places and why; they hold what others wrote, which may be long."""
+    shown = "; ".join(one[: runs.MOST_EXAMPLE_CHARACTERS] for one in such_as[: book.MOST_NAMED])
+    return shown if count <= book.MOST_NAMED else f"such as {shown}"

@@ -109,17 +109,20 @@ async def _trim_below(
     horizon_microseconds: float,
     edge: Callable[[int, int], int] = _anywhere,
 ) -> int:
-    """Delete the records below `limit` that were appended before the horizon. Append times never go back, so halving finds it."""
+    """Delete the records below `limit` that were appended before the horizon. Append times never go back, so halving finds it.
+
+    Nobody knows when one that can't be read was appended: it goes with the next one that can be.
+    """
     start = (await log.bounds(topic, partition)).start
-    low, high = start, limit
+    low, high, expired = start, limit, start
     while low < high:
         middle = (low + high + 1) // 2
         newest = await log.headers(topic, partition, middle, limit=1)
         if newest and newest[0].append_time_microseconds < horizon_microseconds:
-            low = middle
+            low, expired = middle, newest[0].offset + 1
         else:
             high = middle - 1
-    low = edge(partition, low)
+    low = edge(partition, expired)
     if low > start:
         await log.trim(topic, partition, low)
     return max(0, low - start)

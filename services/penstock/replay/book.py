@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import re
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 
 import msgspec
@@ -16,7 +17,9 @@ from penstock.core import deadletters, dialects, markers, selection
 from penstock.log import port
 from penstock.replay import strays
 
+MOST_NAMED = 3
 _PAGE_RECORDS = 1_000
+_LANE = re.compile(r"[a-z0-9.-]{1,253}/[a-z0-9.-]{1,253}/[a-z0-9-]{1,63}")
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,7 +54,10 @@ class Book:
         self._progress: dict[tuple[str, int], selection.Progress] = {}
         self.marks = marks
         self.unreadable = unreadable
-        """Records this release can't read, each with its place and why; complete after `letters` has been read to its end."""
+        """Records that are no letters or that this release can't read, each once with its place and why.
+
+        Complete after `letters` has been read to its end.
+        """
 
     @classmethod
     async def open(
@@ -70,17 +76,23 @@ class Book:
         marks = selection.Marks(run)
         unreadable: list[str] = []
         for topic, partition in itertools.product((port.DEAD_LETTERS, port.OUTCOMES), range(log.partitions)):
-            async for record in _headers(log, topic, partition):
+            # What the topic of letters leaves out is told when the letters are read.
+            async for record in _headers(log, topic, partition, unreadable if topic == port.OUTCOMES else None):
                 if markers.is_marker(record.headers):
                     try:
-                        marks.add(markers.decode(record.headers), partition)
+                        marks.add(_checked(markers.decode(record.headers)), partition)
                     except markers.MarkerError as error:
-                        unreadable.append(f"partition {partition}, offset {record.offset}: {error}")
+                        unreadable.append(_said(topic, partition, record.offset, str(error)))
         book = cls(log, marks, max_replays, renamed or {}, unreadable, others)
         # A second letter is durable before its replay's offset is committed, so with the offset known first it is not missed.
         for lane, partition in marks.lanes():
             await book.progress(lane, partition)
         return book
+
+    @property
+    def such_as(self) -> Sequence[str]:
+        """A few of what is not readable, to be named where the rest is counted."""
+        return self.unreadable[:MOST_NAMED]
 
     async def letters(self) -> AsyncIterator[Found]:
         """Every letter once, newest first per partition; of equal ids the newest. Those of others come last, oldest first."""
@@ -99,13 +111,14 @@ class Book:
     async def _ours(self) -> AsyncIterator[tuple[deadletters.DeadLetter, int, int]]:
         """With partition and offset, newest first."""
         for partition in range(self._log.partitions):
-            async for record in _headers(self._log, port.DEAD_LETTERS, partition):
+            async for record in _headers(self._log, port.DEAD_LETTERS, partition, self.unreadable):
                 if markers.is_marker(record.headers):
                     continue
                 try:
                     letter = dialects.decode(b"", record.headers, stamped_microseconds=record.append_time_microseconds)
+                    _check_lane(letter.lane, deadletters.DeadLetterError)
                 except deadletters.DeadLetterError as error:
-                    self.unreadable.append(f"partition {partition}, offset {record.offset}: {error}")
+                    self.unreadable.append(_said(port.DEAD_LETTERS, partition, record.offset, str(error)))
                     continue
                 yield letter, partition, record.offset
 
@@ -149,7 +162,9 @@ def _judged(letters: Sequence[Found], filters: selection.Filters) -> Iterator[tu
 
 
 async def progress(log: port.EventLog, lane: str, partition: int) -> selection.Progress:
-    """How far a lane is now. Raises LogError."""
+    """How far a lane is now; one that has no name is nowhere. Raises LogError."""
+    if not lane:
+        return selection.Progress()
     topic = port.replay_topic(sink_of(lane))
     events = (await log.committed(port.EVENTS, lane)).get(partition)
     replays = (await log.committed(topic, lane)).get(partition)
@@ -160,23 +175,60 @@ async def progress(log: port.EventLog, lane: str, partition: int) -> selection.P
     )
 
 
-async def _headers(log: port.EventLog, topic: str, partition: int) -> AsyncIterator[port.Record]:
+async def _headers(
+    log: port.EventLog, topic: str, partition: int, unreadable: list[str] | None = None
+) -> AsyncIterator[port.Record]:
+    """Newest first. What the log leaves out is told in `unreadable`, which costs nothing where nothing is."""
     before = (await log.bounds(topic, partition)).end
     while page := await log.headers(topic, partition, before, limit=_PAGE_RECORDS):
         for record in page:
             yield record
-        before = page[-1].offset
+        lowest = page[-1].offset
+        if unreadable is not None and before - lowest > len(page):
+            unreadable += await _damaged(log, topic, partition, lowest, before)
+        before = lowest
+    # Read anew: by now letters may have expired.
+    if unreadable is not None and (start := (await log.bounds(topic, partition)).start) < before:
+        unreadable += await _damaged(log, topic, partition, start, before)
+
+
+async def _damaged(log: port.EventLog, topic: str, partition: int, start: int, end: int) -> list[str]:
+    """Newest first, as records are read here."""
+    found, place = await log.damaged(topic, partition, start, end), f"{topic}/{partition}: "
+    return [_said(topic, partition, one.offset, one.reason.removeprefix(place)) for one in reversed(found)]
+
+
+def _said(topic: str, partition: int, offset: int, reason: str) -> str:
+    place = f"partition {partition}, offset {offset}"
+    return f"{place}: {reason}" if topic == port.DEAD_LETTERS else f"{topic}, {place}: {reason}"
+
+
+def _checked(marker: markers.Marker) -> markers.Marker:
+    """Raises MarkerError."""
+    _check_lane(marker.lane, markers.MarkerError)
+    return marker
+
+
+def _check_lane(lane: str, error: type[ValueError]) -> None:
+    """A lane leads to a topic of its own, so not any text will do; none is that of a letter which another tool wrote."""
+    if lane and not _LANE.fullmatch(lane):
+        raise error(f"lane: {lane[:60]!a} is none: NAMESPACE/PIPELINE/SINK is expected")
 
 
 async def with_original(log: port.EventLog, found: Found, others: strays.Strays | None = None) -> Found:
-    """The same letter with the event's own bytes; `others` as the book that it stands in."""
+    """The same letter with the event's own bytes; `others` as the book that it stands in.
+
+    Raises LogError, DamagedLogError where the letter can be listed, and its event is not what was written.
+    """
     if others and found.letter.stands_elsewhere:
         original = await others.original(found.letter)
         return dataclasses.replace(found, letter=msgspec.structs.replace(found.letter, original=original))
     # `read` gives at least one record whatever the bound: exactly the one that is asked for.
     # A letter without a single byte takes up no room, so more than one may come.
-    record = (await log.read(port.DEAD_LETTERS, found.partition, found.offset, max_bytes=1))[0]
-    return dataclasses.replace(found, letter=msgspec.structs.replace(found.letter, original=record.value))
+    there = await log.read(port.DEAD_LETTERS, found.partition, found.offset, max_bytes=1)
+    if not there or there[0].offset != found.offset:
+        raise port.OffsetOutOfRangeError(f"{port.DEAD_LETTERS}/{found.partition}: the letter at {found.offset} has expired")
+    return dataclasses.replace(found, letter=msgspec.structs.replace(found.letter, original=there[0].value))
 
 
 def sink_of(lane: str) -> str:

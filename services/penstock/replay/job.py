@@ -14,9 +14,13 @@ import secrets
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Sequence
 
+import structlog
+
 from penstock.core import deadletters, dialects, failpoints, markers, selection
 from penstock.log import port
 from penstock.replay import book, survey, watch
+
+_log = structlog.get_logger()
 
 EVENTS_PER_SECOND = 500
 _MOST_AT_ONCE = 250
@@ -47,6 +51,8 @@ class Progress:
     finished: bool = False
     suspended: str = ""
     """Why the job stopped before everything was published."""
+    damaged: Sequence[str] = ()
+    """Letters that were selected and left where they are: their events are not what was written. Each with its place."""
 
     @property
     def under_way(self) -> int:
@@ -85,14 +91,16 @@ class Jobs:
             pen, watching, suspended = _Pen(self._log, reason, order), watch.Watch(self._log), ""
             await watching.begin()
             found = await survey.survey(self._log, order)
+            if found.unreadable:
+                _log.warning("not_dead_letters", records=found.unreadable, such_as=list(found.such_as))
             await pen.mark(found.unmarked)
             yield Progress(survey=found)
             published: list[survey.Published] = []
-            while len(published) < len(found.selected):
+            while (done := len(published) + len(pen.damaged)) < len(found.selected):
                 if suspend and (suspended := await self._hold(watching, suspend, pace, wait_seconds)):
                     break
                 began, rate = time.monotonic(), pace.events_per_second
-                stretch = found.selected[len(published) : len(published) + min(_MOST_AT_ONCE, rate)]
+                stretch = found.selected[done : done + min(_MOST_AT_ONCE, rate)]
                 fresh = await pen.publish(stretch)
                 self._failpoint("replay.published")
                 await pen.mark(fresh)
@@ -103,7 +111,10 @@ class Jobs:
                 await self._sleep(max(0.0, len(stretch) / rate - (time.monotonic() - began)))
             async for _ in self._finishing(watching, wait_seconds):
                 yield _going(found, published, watching)
-            yield dataclasses.replace(await self._outcome(order, found, published), suspended=suspended)
+            if pen.damaged:
+                _log.warning("dead_letters_damaged", letters=len(pen.damaged), such_as=pen.damaged[: book.MOST_NAMED])
+            outcome = await self._outcome(order, found, published)
+            yield dataclasses.replace(outcome, suspended=suspended, damaged=pen.damaged)
 
     async def discard(self, order: survey.Order, *, reason: str) -> int:
         """Give up everything that waits and is meant; how many letters. Raises BusyError, LogError."""
@@ -196,18 +207,26 @@ class _Pen:
         self._log, self._reason, self._order = log, reason, order
         self._producer = f"replay-{secrets.token_hex(8)}"
         self._sequences: collections.Counter[tuple[str, int]] = collections.Counter()
+        self.damaged: list[str] = []
+        """What was not published, because its event is not what was written."""
 
     async def publish(self, stretch: Sequence[book.Found]) -> list[survey.Published]:
         """Whole letters into the replay logs of their lanes, in their order; durable on return."""
-        opened = [await book.with_original(self._log, found, self._order.others) for found in stretch]
-        records = [
-            (port.replay_topic(book.sink_of(one.letter.lane)), one.partition, dialects.encode(one.letter)) for one in opened
-        ]
-        offsets = await self._append(records)
+        opened = [(one, record) for one in stretch if (record := await self._replay_of(one))]
+        offsets = await self._append([record for _, record in opened])
         return [
             survey.Published(letter=one.letter, partition=one.partition, offset=offset, letter_offset=one.offset)
-            for one, offset in zip(stretch, offsets, strict=True)
+            for (one, _), offset in zip(opened, offsets, strict=True)
         ]
+
+    async def _replay_of(self, found: book.Found) -> tuple[str, int, tuple[bytes, dict[str, bytes]]] | None:
+        """What is appended, and where. None where the letter's own record is damaged, which stops none of its neighbours."""
+        try:
+            whole = await book.with_original(self._log, found, self._order.others)
+            return port.replay_topic(book.sink_of(whole.letter.lane)), whole.partition, dialects.encode(whole.letter)
+        except port.DamagedLogError as error:
+            self.damaged.append(str(error))
+            return None
 
     async def mark(self, published: Sequence[survey.Published]) -> None:
         """Say of letters that they stand in a replay log; durable on return."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import collections
 import dataclasses
 import secrets
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from penstock.core import deadletters, markers, runs, selection
 from penstock.log import port
@@ -36,6 +36,8 @@ class Account:
     began: int = 0
     """When it put back the first, in microseconds; 0 before."""
     unreadable: int = 0
+    """Records that are no letters; `such_as` names a few, each with its place and why."""
+    such_as: Sequence[str] = ()
 
     def told(self, **more: object) -> dict[str, object]:
         """The members of a report that stand here, and more."""
@@ -103,6 +105,7 @@ async def _told(opened: book.Book, counting: _Counting, *, quarantined: int, uns
         by_error=counting.by_error(),
         began=min((marker.at_microseconds for marker, _ in opened.marks.of_run.values()), default=0),
         unreadable=len(opened.unreadable),
+        such_as=opened.such_as,
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 from collections.abc import Mapping, Sequence
 
@@ -54,6 +55,8 @@ class Survey:
     """Of lanes that are no more."""
     unreadable: int = 0
     """Records that are no letters."""
+    such_as: Sequence[str] = ()
+    """A few of them, each with its place and why."""
 
 
 async def survey(log: port.EventLog, order: Order) -> Survey:
@@ -72,7 +75,7 @@ async def survey(log: port.EventLog, order: Order) -> Survey:
         elif found.state is selection.State.OUTSTANDING:
             selected.append(found)
     selected.sort(key=lambda found: selection.in_address_order(found.letter, log.known_as))
-    return Survey(selected=selected, unmarked=unmarked, unreadable=len(opened.unreadable), **counts)
+    return Survey(selected=selected, unmarked=unmarked, unreadable=len(opened.unreadable), such_as=opened.such_as, **counts)
 
 
 async def _held(log: port.EventLog, opened: book.Book, order: Order, found: book.Found) -> str:
@@ -99,8 +102,10 @@ async def _unmarked(log: port.EventLog, opened: book.Book, lanes: frozenset[str]
             before = (await log.bounds(topic, partition)).end
             while before > first and (page := await log.headers(topic, partition, before, limit=min(1_000, before - first))):
                 for record in page:
-                    letter = dialects.decode(b"", record.headers)
-                    found.append(Published(letter=letter, partition=partition, offset=record.offset))
+                    # The lane stops at any other, and whoever mends that leaves it out: no letter has gone with it.
+                    with contextlib.suppress(deadletters.DeadLetterError):
+                        letter = dialects.decode(b"", record.headers)
+                        found.append(Published(letter=letter, partition=partition, offset=record.offset))
                 before = page[-1].offset
     return found
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import contextlib
 import json
 import pathlib
 
@@ -15,6 +16,7 @@ from penstock.cli import dlq, exits
 from penstock.core import deadletters, dialects
 from penstock.log import port
 from penstock.log.embedded import front as embedded
+from penstock.log.embedded import schema as embedded_schema
 
 START = 1_767_225_600_000_000  # 2026-01-01T00:00:00Z
 HOUR = 3_600_000_000
@@ -174,6 +176,34 @@ def test_a_letter_of_another_release_is_counted_and_hides_no_other(tmp_path):
     output = run("ls", "--data", tmp_path)
     assert "\n2 dead letters: TransformFailed 2 · 1 not readable\n" in output
     assert "partition 0, offset 1: penstock.dead-letter.version" in output
+
+
+def test_what_can_not_be_read_is_named_as_often_as_is_asked_for(tmp_path):
+    """Catches a stranger's record that scripts never hear of, one that breaks their JSON, and a page of nothing else."""
+    write(tmp_path, letter(1), producer="own")
+    write(tmp_path, letter(2), letter(3), headers={"who": b"\x1b[31m"}, producer="stranger")
+    done = testing.CliRunner().invoke(dlq.dlq, ["ls", "--data", str(tmp_path), "-o", "json"])
+    assert ids(done.stdout) == [1]
+    assert [line.split(": ")[1] for line in done.stderr.splitlines()] == ["partition 0, offset 1", "partition 1, offset 0"]
+    output = run("ls", "--data", tmp_path, "--limit", "1")
+    assert "\n1 dead letter: TransformFailed 1 · 2 not readable\n" in output
+    assert output.count("not readable by this release") == 1
+    assert "\nand 1 more that are not readable (--limit shows more)\n" in output
+
+
+def test_a_letter_whose_event_is_damaged_is_listed_and_left_out_of_an_export(tmp_path):
+    """Catches an export, or an analysis, that ends at the first event that is not what was written."""
+    write(tmp_path, letter(1), letter(2), letter(3))
+    with contextlib.closing(embedded_schema.open_writer(tmp_path / "log.db")) as connection:
+        connection.execute("UPDATE value SET content = x'00' WHERE id = 3")
+    assert ids(run("ls", "--data", tmp_path, "-o", "json")) == [3, 2, 1]
+    done = testing.CliRunner().invoke(dlq.dlq, ["export", "-", "--data", str(tmp_path)])
+    assert (done.exit_code, ids(done.stdout)) == (0, [1, 2])
+    assert f"left out {letter(3).id}: dead-letters/0: the record at offset 1 is not what was written" in done.stderr
+    assert "2 exported" in done.stderr
+    assert "3 outstanding dead letters, 1 cause" in run("analyse", "--data", tmp_path)
+    with pytest.raises(exits.Unreachable, match="offset 1 is not what was written"):
+        run("show", "--data", tmp_path, "00000003")
 
 
 def test_a_directory_without_a_log_is_named(tmp_path):

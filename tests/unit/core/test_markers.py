@@ -39,7 +39,14 @@ def test_a_marker_is_no_letter_and_a_letter_no_marker():
 
 @pytest.mark.parametrize(
     ("header", "value", "names"),
-    [("version", b"9", "version"), ("attempt", b"two", "attempt"), ("kind", b"Eaten", "kind"), ("id", None, "id")],
+    [
+        ("version", b"9", "version"),
+        ("attempt", b"two", "attempt"),
+        ("kind", b"Eaten", "kind"),
+        ("id", None, "id"),
+        ("letter-offset", b"9" * 30, "letter-offset: out of range"),
+        ("replay-offset", b"-2", "replay-offset: out of range"),
+    ],
     ids=str,
 )
 def test_a_marker_that_can_not_be_read_says_why(header, value, names):

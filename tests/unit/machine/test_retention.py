@@ -59,3 +59,15 @@ async def test_what_an_unread_event_may_repeat_stays(finished: int, damaged: int
     log = Log([9.0, 6.5, 5.0, 4.0, 0.5], finished, damaged)
     assert await retention.trim(log, ["lane"], keep_seconds=0.0, window_seconds=2 * _HOUR) == log.trimmed
     assert log.trimmed == trimmed
+
+
+@pytest.mark.parametrize(("damaged", "trimmed"), [(None, 3), (2, 2), (1, 3), (0, 3)], ids=str)
+async def test_a_record_that_can_not_be_read_stays_until_one_behind_it_has_expired(damaged: int | None, trimmed: int) -> None:
+    """Letters of 9, 8, 7 and half an hour ago, kept for six hours.
+
+    Catches what somebody wrote a moment ago, and nobody has looked at, going with the letter before it; and a partition that is
+    never trimmed again.
+    """
+    log = Log([9.0, 8.0, 7.0, 0.5], 0, damaged)
+    assert await retention.trim_letters(log, keep_seconds=6 * _HOUR) == log.trimmed
+    assert log.trimmed == trimmed

@@ -98,12 +98,6 @@ _TABLE: list[tuple[str, Any, tuple[str, str, str, str]]] = [
         ),
         ("True", "True LogGap", "False LogGap", "Halted"),
     ),
-    ("no batcher answers", lambda: given.silent(20), ("True", "False", "Unknown NoBatcherAnswers", "Running")),
-    ("none for long", lambda: given.silent(80), ("True", "False", "Unknown NoBatcherAnswers", "Degraded")),
-    ("none since it rolled", lambda: given.silent(80, 20), ("True", "False", "Unknown NoBatcherAnswers", "Running")),
-    ("one of three does not answer", lambda: given.of_three(20), ("True", "False", "Unknown NoBatcherAnswers", "Running")),
-    ("one of three for long", lambda: given.of_three(80), ("True", "False", "Unknown NoBatcherAnswers", "Degraded")),
-    ("one of three has just begun", lambda: given.of_three(80, 20), ("True", "False", "True", "Running")),
     ("no pod", given.no_pod, ("False NoPodReady", "False", "Unknown NoBatcherAnswers", "Down")),
     (
         "first minute",
@@ -204,15 +198,6 @@ def test_counts_stay_while_no_pod_answers() -> None:
     assert told["lanes"][0]["deadLetters"]["outstanding"] == 18
     assert told["lanes"][0]["state"] == "Unknown"
     assert told["display"]["dead"] == "-"
-
-
-def test_how_long_nobody_has_told_is_told() -> None:
-    """Catches a pipeline that is called well because nobody says otherwise."""
-    message = given.silent(200)["message"]
-    assert "whether all rows land has not been known for 3m: lanes: warehouse" in message
-    assert given.silent(30)["message"] == "events are taken and land"
-    some = given.of_three(200)["message"]
-    assert "whether all rows land has not been known for 3m: warehouse: of 1 of 3 batchers nothing is heard (b-1)" in some
 
 
 def test_rates_are_since_the_status_before() -> None:

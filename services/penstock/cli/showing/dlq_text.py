@@ -27,12 +27,16 @@ _TIMES = ("received_at", "append_time", "failed_at")
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Listing:
-    """`letters` are the newest of those that match, newest first and without originals; the counts are of all that match."""
+    """`letters` are the newest of those that match, newest first and without originals; the counts are of all that match.
+
+    `limit`: of letters, and of what is not readable, how many are shown.
+    """
 
     letters: Sequence[book.Found]
     counts: collections.Counter[str]
     states: collections.Counter[str]
     unreadable: Sequence[str]
+    limit: int
     filtered: bool
 
 
@@ -41,10 +45,17 @@ def print_listing(listing: Listing) -> None:
     if listing.letters:
         out.print(_table(listing.letters))
     out.print(rich.text.Text(closing(listing)))
-    for line in listing.unreadable[:3]:
-        out.print(rich.text.Text(f"not readable by this release: {safe(line)}"))
+    for line in unreadable(listing):
+        out.print(rich.text.Text(line))
     if listing.letters:
         out.print(rich.text.Text(f"next: penstock dlq show {listing.letters[0].letter.id[:SHOWN_ID_CHARACTERS]}"))
+
+
+def unreadable(listing: Listing) -> list[str]:
+    """A line for each record that is no letter: its place and why. They stand where they are, whatever is done with letters."""
+    shown = [f"not readable by this release: {safe(line)}" for line in listing.unreadable[: listing.limit]]
+    more = len(listing.unreadable) - len(shown)
+    return [*shown, f"and {more:,} more that are not readable (--limit shows more)"] if more else shown
 
 
 def closing(listing: Listing) -> str:

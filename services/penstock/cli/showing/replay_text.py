@@ -58,8 +58,11 @@ def print_outcome(last: control_pb2.ReplayProgress) -> None:
         under_way = last.published - last.landed - last.failed_again
         parts = [f"{last.landed:,} landed", f"{last.failed_again:,} failed again"]
         parts += [f"{under_way:,} under way (penstock dlq ls shows them)"] if under_way else []
-        parts += [f"{last.selected - last.published:,} left where they were"] if last.suspended else []
+        left = last.selected - last.published
+        parts += [f"{left:,} left where they were"] if last.suspended else []
         click.echo(f"{last.published:,} put back: {', '.join(parts)}")
+        if left and last.finished and not last.suspended:
+            click.echo(f"{left:,} left where they were, for their events are damaged (penstock dlq export says which)")
     _print_stayed(last)
 
 

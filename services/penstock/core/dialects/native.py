@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import enum
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 import msgspec
 
@@ -58,7 +58,17 @@ def checked(fields: Mapping[str, object]) -> deadletters.DeadLetter:
         most = texts.MAX_MICROSECONDS if name.endswith("_microseconds") else 2**63 - 1
         if not -1 <= getattr(letter, name) <= most:
             raise deadletters.DeadLetterError(f"{HEADERS[name]}: out of range")
+    for name, numbers in _inner(letter):
+        if not all(-1 <= number < 2**63 for number in numbers):
+            raise deadletters.DeadLetterError(f"{HEADERS[name]}: out of range")
     return letter
+
+
+def _inner(letter: deadletters.DeadLetter) -> Iterator[tuple[str, Sequence[int]]]:
+    """Numbers within the fields. The time of a record is whatever its producer wrote."""
+    yield "items", letter.items
+    if letter.record:
+        yield "record", (letter.record.partition, letter.record.offset)
 
 
 def _named(error: str) -> str:

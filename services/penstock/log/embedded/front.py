@@ -133,6 +133,9 @@ class EmbeddedLog:
     async def headers(self, topic: str, partition: int, before: int, *, limit: int) -> Sequence[port.Record]:
         return await self._query(embedded_reader.headers, topic, partition, before=before, limit=limit)
 
+    async def damaged(self, topic: str, partition: int, start: int, end: int) -> Sequence[port.Damaged]:
+        return await self._query(embedded_reader.damaged, topic, partition, start=start, end=end)
+
     async def bounds(self, topic: str, partition: int) -> port.Bounds:
         return await self._query(embedded_reader.bounds, topic, partition)
 

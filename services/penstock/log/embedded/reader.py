@@ -24,6 +24,11 @@ from penstock.log.embedded import store as embedded_store
 _THREADS = 2
 _LOOK_AHEAD_RECORDS = 1_000
 
+_HEADERS = (
+    "SELECT record.offset, record.append_time, name, record.sequence, headers FROM record"
+    " JOIN producer ON producer.id = producer_id"
+)
+
 _Result = TypeVar("_Result")
 _headers = msgspec.msgpack.Decoder(dict[str, bytes])
 
@@ -129,20 +134,45 @@ def records(connection: sqlite3.Connection, topic: str, number: int, offset: int
             if not found:
                 raise
     if not found and offset < end:
-        raise port.DamagedLogError(f"{topic}/{number}: the record at offset {offset} is missing: the log is damaged")
+        raise port.DamagedLogError(_missing(topic, number, offset).reason)
     return found
 
 
 def headers(connection: sqlite3.Connection, topic: str, number: int, before: int, limit: int) -> list[port.Record]:
-    """Newest first; reads no value."""
+    """Newest first; reads no value. Empty only where there are none that can be read."""
     identity, _, _ = _find(connection, topic, number)
+    found: list[port.Record] = []
+    while not found:
+        rows = connection.execute(
+            f"{_HEADERS} WHERE record.partition_id = ? AND record.offset < ? ORDER BY record.offset DESC LIMIT ?",
+            (identity, before, limit),
+        ).fetchall()
+        if not rows:
+            break
+        before = rows[-1][0]
+        for row in rows:
+            with contextlib.suppress(port.DamagedLogError):
+                found.append(_record(topic, number, row, b""))
+    return found
+
+
+def damaged(connection: sqlite3.Connection, topic: str, number: int, start: int, end: int) -> list[port.Damaged]:
+    """What `headers` leaves out, or could never find."""
+    identity, first, last = _find(connection, topic, number)
+    following, end = max(start, first), min(end, last)
     rows = connection.execute(
-        "SELECT record.offset, record.append_time, name, record.sequence, headers FROM record"
-        " JOIN producer ON producer.id = producer_id"
-        " WHERE record.partition_id = ? AND record.offset < ? ORDER BY record.offset DESC LIMIT ?",
-        (identity, before, limit),
+        f"{_HEADERS} WHERE record.partition_id = ? AND record.offset >= ? AND record.offset < ? ORDER BY record.offset",
+        (identity, following, end),
     )
-    return [_record(topic, number, row, b"") for row in rows]
+    found: list[port.Damaged] = []
+    for row in rows:
+        found += [_missing(topic, number, offset) for offset in range(following, row[0])]
+        following = row[0] + 1
+        try:
+            _record(topic, number, row, b"")
+        except port.DamagedLogError as error:
+            found.append(port.Damaged(offset=row[0], reason=str(error)))
+    return found + [_missing(topic, number, offset) for offset in range(following, end)]
 
 
 def fair(
@@ -219,21 +249,31 @@ def _first_bytes(connection: sqlite3.Connection, topic: str, number: int, offset
 def _checked(topic: str, number: int, expected: int, row: tuple[int, int, str, int, bytes, bytes, int]) -> port.Record:
     offset, _, _, _, packed, value, checksum = row
     if offset != expected:
-        raise port.DamagedLogError(f"{topic}/{number}: the record at offset {expected} is missing: the log is damaged")
+        raise port.DamagedLogError(_missing(topic, number, expected).reason)
     if embedded_store.checksum(value, packed) != checksum:
         raise port.DamagedLogError(f"{topic}/{number}: the record at offset {offset} is not what was written: the log is damaged")
     return _record(topic, number, row[:5], value)
 
 
+def _missing(topic: str, number: int, offset: int) -> port.Damaged:
+    return port.Damaged(offset=offset, reason=f"{topic}/{number}: the record at offset {offset} is missing: the log is damaged")
+
+
 def _record(topic: str, number: int, row: tuple[int, int, str, int, bytes], value: bytes) -> port.Record:
+    """Raises DamagedLogError."""
     offset, append_time, producer, sequence, packed = row
+    try:
+        headers = _headers.decode(packed)
+    except (msgspec.MsgspecError, ValueError, TypeError) as error:
+        what = f"the headers of the record at offset {offset} are not what was written: the log is damaged"
+        raise port.DamagedLogError(f"{topic}/{number}: {what}") from error
     return port.Record(
         topic=topic,
         partition=number,
         offset=offset,
         append_time_microseconds=append_time,
         value=value,
-        headers=_headers.decode(packed),
+        headers=headers,
         producer=producer,
         sequence=sequence,
     )

@@ -251,18 +251,22 @@ class Client:
 
     async def fetch(self, topic: str, name: str, partition: int, start: int, max_bytes: int) -> list[port.Record]:
         """Some records from `start` on, none at the end. Raises OffsetOutOfRangeError, DamagedLogError where the first is."""
-        _, content = await self._fetch(name, partition, start, max_bytes)
-        return records.until_damaged(
-            records.to_record(topic, partition, item.offset, item.timestamp, item.value, item.headers)
-            for batch in records.batches(name, partition, content)
-            for item in batch
-            if item.offset >= start
-        )
+        while True:
+            _, content = await self._fetch(name, partition, start, max_bytes)
+            found = records.until_damaged(
+                records.to_record(topic, partition, item.offset, item.timestamp, item.value, item.headers)
+                for batch in records.batches(name, partition, content)
+                for item in records.items(name, partition, batch)
+                if item.offset >= start
+            )
+            # Where somebody's transaction ended a fetch may bring nothing else.
+            following = start if found else records.behind(name, partition, start, content)
+            if following == start:
+                return found
+            start = following
 
-    async def fetch_readable(
-        self, topic: str, name: str, partition: int, start: int, max_bytes: int
-    ) -> tuple[list[port.Record], int]:
-        """As `fetch` without damaged ones, and the offset to go on from, which is `start` at the end."""
+    async def fetch_readable(self, topic: str, name: str, partition: int, start: int, max_bytes: int) -> records.Piece:
+        """As `fetch`, damaged ones apart. To go on from `following`, which is `start` at the end."""
         _, content = await self._fetch(name, partition, start, max_bytes)
         return records.readable(topic, name, partition, start, content)
 
@@ -270,11 +274,9 @@ class Client:
         """Keys and values of a compacted topic, and the offset to go on from, which is `start` at the end."""
         _, content = await self._fetch(name, partition, start, kafka_settings.MESSAGE_BYTES)
         found: list[tuple[bytes, bytes | None]] = []
-        following = start
         for batch in records.batches(name, partition, content):
-            found += [(item.key, item.value) for item in batch if item.offset >= start]
-            following = max(following, batch.next_offset)
-        return found, following
+            found += [(item.key or b"", item.value) for item in records.items(name, partition, batch) if item.offset >= start]
+        return found, max(start, records.behind(name, partition, start, content))
 
     async def fetch_settled(self, name: str, partition: int, start: int) -> tuple[list[structs.ConsumerRecord[Any, Any]], int]:
         """Some records that others wrote, without those of transactions that were given up, and the offset to go on from.

@@ -15,10 +15,10 @@ from penstock.core import lineage
 from penstock.log import port
 from penstock.log.kafka import client as kafka_client
 from penstock.log.kafka import producer as kafka_producer
+from penstock.log.kafka import records, topics
 from penstock.log.kafka import settings as kafka_settings
 from penstock.log.kafka import snapshots as kafka_snapshots
 from penstock.log.kafka import subscription as kafka_subscription
-from penstock.log.kafka import topics
 from penstock.telemetry import metrics
 
 _SIZE_SECONDS = 5.0
@@ -155,21 +155,25 @@ class KafkaLog:
         found: list[port.Record] = []
         while not found and bounds.start < before:
             offset = max(bounds.start, before - limit)
-            readable = self._readable(topic, name, partition, offset, before)
-            found = [dataclasses.replace(record, value=b"") async for record in readable]
+            async for piece in self._pieces(topic, name, partition, offset, before):
+                found += [dataclasses.replace(record, value=b"") for record in piece.found if record.offset < before]
             before = offset
         return found[::-1]
 
-    async def _readable(self, topic: str, name: str, partition: int, offset: int, before: int) -> AsyncIterator[port.Record]:
-        """The records of [offset, before) but the damaged ones, which are the business of the lane that meets them."""
+    async def damaged(self, topic: str, partition: int, start: int, end: int) -> Sequence[port.Damaged]:
+        name = await self._place(topic, partition)
+        bounds = await self._client.bounds(name, partition)
+        pieces = self._pieces(topic, name, partition, max(start, bounds.start), min(end, bounds.end))
+        return [one async for piece in pieces for one in piece.damaged if one.offset < end]
+
+    async def _pieces(self, topic: str, name: str, partition: int, offset: int, before: int) -> AsyncIterator[records.Piece]:
+        """Those that cover [offset, before). Damaged records in them are the business of the lane that meets them."""
         while offset < before:
-            more, following = await self._client.fetch_readable(topic, name, partition, offset, _HEADER_BYTES)
-            for record in more:
-                if record.offset < before:
-                    yield record
-            if following == offset:
+            piece = await self._client.fetch_readable(topic, name, partition, offset, _HEADER_BYTES)
+            yield piece
+            if piece.following == offset:
                 return
-            offset = following
+            offset = piece.following
 
     async def bounds(self, topic: str, partition: int) -> port.Bounds:
         return await self._client.bounds(await self._place(topic, partition), partition)
@@ -266,9 +270,10 @@ class KafkaLog:
     async def _look(self, name: str, partition: int, offset: int, wanted: port.NewRecord) -> port.Appended | None:
         """Up to where the partition ends now: whoever could have appended it earlier has ended."""
         bounds = await self._client.bounds(name, partition)
-        async for record in self._readable(name, name, partition, max(offset, bounds.start), bounds.end):
-            if (record.producer, record.sequence) == (wanted.producer, wanted.sequence):
-                return port.Appended(offset=record.offset, append_time_microseconds=record.append_time_microseconds)
+        async for piece in self._pieces(name, name, partition, max(offset, bounds.start), bounds.end):
+            for record in piece.found:
+                if record.offset < bounds.end and (record.producer, record.sequence) == (wanted.producer, wanted.sequence):
+                    return port.Appended(offset=record.offset, append_time_microseconds=record.append_time_microseconds)
         return None
 
     def _check_open(self) -> None:

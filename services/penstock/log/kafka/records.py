@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
-import contextlib
+import dataclasses
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
+from aiokafka import errors
 from aiokafka.record import memory_records
 
 from penstock.log import port
 
 _PRODUCER = "penstock-producer"
 _SEQUENCE = "penstock-sequence"
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Piece:
+    """Of what was fetched: the records that can be read, those that can't, and the offset behind all of them."""
+
+    found: Sequence[port.Record]
+    damaged: Sequence[port.Damaged]
+    following: int
 
 
 def to_headers(record: port.NewRecord) -> list[tuple[str, bytes]]:
@@ -25,10 +35,11 @@ def to_record(
     offset: int,
     timestamp_milliseconds: int,
     value: bytes | None,
-    headers: Sequence[tuple[str, bytes]],
+    headers: Sequence[tuple[str, bytes | None]],
 ) -> port.Record:
     """Raises DamagedLogError for a record that this log did not write."""
-    named = dict(headers)
+    # Only somebody else writes headers without a value.
+    named = {name: found for name, found in headers if found is not None}
     try:
         producer, sequence = named.pop(_PRODUCER).decode(), int(named.pop(_SEQUENCE))
     except (KeyError, ValueError):
@@ -59,28 +70,70 @@ def until_damaged(found: Iterable[port.Record]) -> list[port.Record]:
     return taken
 
 
-def readable(topic: str, name: str, partition: int, start: int, content: bytes) -> tuple[list[port.Record], int]:
-    """What of a fetched piece lies at `start` or behind it and is not damaged, and the offset behind the piece."""
-    found, following = [], start
+def readable(topic: str, name: str, partition: int, start: int, content: bytes) -> Piece:
+    """What of a fetched piece lies at `start` or behind it."""
+    found: list[port.Record] = []
+    damaged: list[port.Damaged] = []
+    following = start
     try:
-        for batch in batches(name, partition, content):
-            for item in batch:
-                with contextlib.suppress(port.DamagedLogError):
-                    if item.offset >= start:
-                        found.append(to_record(topic, partition, item.offset, item.timestamp, item.value, item.headers))
+        for batch in _sound(name, partition, content):
+            if not batch.is_control_batch:
+                _sort(topic, name, partition, max(start, batch.base_offset), batch, found, damaged)
             following = max(following, batch.next_offset)
-    except port.DamagedLogError:
+    except port.DamagedLogError as error:
         # Where a batch of this kind ends is not to be trusted either.
-        following = max(following, start + 1)
-    return found, following
+        if following == start:
+            damaged.append(port.Damaged(offset=start, reason=str(error)))
+            following += 1
+    return Piece(found=found, damaged=damaged, following=following)
+
+
+def _sort(
+    topic: str, name: str, partition: int, start: int, batch: Any, found: list[port.Record], damaged: list[port.Damaged]
+) -> None:
+    """The records of a batch to those that can be read, or to the others."""
+    following = start
+    try:
+        for item in items(name, partition, batch):
+            if item.offset < start:
+                continue
+            following = item.offset + 1
+            try:
+                found.append(to_record(topic, partition, item.offset, item.timestamp, item.value, item.headers))
+            except port.DamagedLogError as error:
+                damaged.append(port.Damaged(offset=item.offset, reason=str(error)))
+    except port.DamagedLogError as error:
+        damaged += [port.Damaged(offset=offset, reason=str(error)) for offset in range(following, batch.next_offset)]
+
+
+def behind(name: str, partition: int, start: int, content: bytes) -> int:
+    """The offset behind a fetched piece. Raises DamagedLogError."""
+    return max((int(batch.next_offset) for batch in _sound(name, partition, content)), default=start)
 
 
 def batches(name: str, partition: int, content: bytes) -> Iterator[Any]:
-    """Whole batches come, the first perhaps from before what was asked for."""
+    """Whole batches of records come, the first perhaps from before what was asked for. Raises DamagedLogError."""
+    return (batch for batch in _sound(name, partition, content) if not batch.is_control_batch)
+
+
+def items(name: str, partition: int, batch: Any) -> Iterator[Any]:
+    """The records of a batch. Raises DamagedLogError, also in the midst of it: others sign what this client can't take apart."""
+    try:
+        yield from batch
+    except Exception as error:  # Each codec has kinds of its own.
+        first, last = batch.base_offset, batch.next_offset - 1
+        what = f"{name}/{partition}: the records from {first} to {last} can't be taken apart, so something else wrote them"
+        raise port.DamagedLogError(f"{what}: {error}") from error
+
+
+def _sound(name: str, partition: int, content: bytes) -> Iterator[Any]:
+    """Raises DamagedLogError at the first batch that is not what was sent."""
     fetched = memory_records.MemoryRecords(content)
     while fetched.has_next():
-        batch = fetched.next_batch()
+        try:
+            batch = fetched.next_batch()
+        except errors.CorruptRecordException as error:
+            raise port.DamagedLogError(f"{name}/{partition}: {error}") from error
         if not batch.validate_crc():
             raise port.DamagedLogError(f"{name}/{partition}: the checksum of the records from {batch.base_offset} on is wrong")
-        if not batch.is_control_batch:
-            yield batch
+        yield batch

@@ -68,15 +68,20 @@ class History:
         return [port.Snapshot(offset=offset, content=self._whole[offset]) for offset in sorted(self._whole, reverse=True)]
 
     def add(self, entry: Entry) -> None:
-        key = msgspec.msgpack.decode(entry.key, type=_Key)
+        """What somebody else has written is passed: a snapshot that is not whole is made anew from the log."""
+        try:
+            key = msgspec.msgpack.decode(entry.key, type=_Key)
+            part = None if entry.value is None else msgspec.msgpack.decode(entry.value, type=_Part)
+        except msgspec.MsgspecError:
+            return
         if Place(topic=key.topic, group=key.group, partition=key.partition) != self._place:
             return
         self._whole.pop(key.offset, None)
         parts = self._parts.setdefault(key.offset, {})
-        if entry.value is None:
+        if part is None:
             parts.pop(key.part, None)
             return
-        parts[key.part] = part = msgspec.msgpack.decode(entry.value, type=_Part)
+        parts[key.part] = part
         mine = [parts.get(number) for number in range(part.parts)]
         whole = [item.content for item in mine if item and item.save == part.save]
         if key.part == part.parts - 1 and len(whole) == part.parts:

@@ -293,6 +293,8 @@ class KafkaSubscription:
         return self._reading.size(item) if self._reading else len(item.value or b"")
 
     def _as_record(self, number: int, item: Any) -> port.Record:
+        if isinstance(item, port.Record):
+            return item
         if self._reading:
             return self._reading.record(number, item)
         return records.to_record(self._topic, item.partition, item.offset, item.timestamp, item.value, item.headers)
@@ -309,7 +311,8 @@ class KafkaSubscription:
             case port.LogUnavailableError():
                 raise failure
             case errors.CorruptRecordException():
-                raise port.DamagedLogError(f"{self._topic}: {failure}")
+                if not await self._read_beside(sorted(self._waiting)):
+                    raise port.DamagedLogError(f"{self._topic}: {failure}")
             case _ if self._member and self._member.broken:
                 self._retire()
                 await asyncio.sleep(_RETRY_SECONDS)
@@ -320,7 +323,27 @@ class KafkaSubscription:
             case errors.KafkaError():
                 await asyncio.sleep(_RETRY_SECONDS)
             case _:
-                self._retire()
+                if not await self._read_beside(sorted(self._waiting)):
+                    self._retire()
+
+    async def _read_beside(self, partitions: Sequence[int]) -> bool:
+        """Whether there is something to take after what this member can't hand out was read by other means, which say where
+        somebody else's record stands. Raises DamagedLogError, where it is the first."""
+        told = self._told
+        if self._reading or told is None:
+            return False
+        for number in [one for one in partitions if not self._waiting[one]]:
+            position = self._positions[number]
+            found = await self._client.fetch(self._topic, self._name, number, position, kafka_settings.MESSAGE_BYTES)
+            if self._told is not told or self._waiting[number] or self._positions[number] != position:
+                return True
+            self._waiting[number] += found
+        # What the member had in hand for the others may be gone with its failure.
+        for number in partitions:
+            if self._member:
+                last = self._waiting[number][-1] if self._waiting[number] else None
+                self._member.seek(number, self._positions[number] if last is None else last.offset + 1)
+        return any(self._waiting[number] for number in partitions)
 
     async def _watch(self) -> None:
         """A member can fall silent for good after the brokers were away, or wait for ever for a group to form."""
@@ -334,6 +357,9 @@ class KafkaSubscription:
             self._replaced = False
             return
         again, self._replaced = self._replaced, True
+        if again and await self._read_beside(behind):
+            self._replaced = False
+            return
         self._retire()
         if again:
             what = (

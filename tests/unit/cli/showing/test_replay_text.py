@@ -22,6 +22,13 @@ from penstock.v1 import control_pb2
             ["4 put back: 0 landed, 4 failed again, 5 left where they were"],
         ),
         (
+            {"selected": 3, "published": 2, "landed": 2, "finished": True},
+            [
+                "2 put back: 2 landed, 0 failed again",
+                "1 left where they were, for their events are damaged (penstock dlq export says which)",
+            ],
+        ),
+        (
             {"recovered": 2, "quarantined": 1, "homeless": 4},
             [
                 "2 were put back before by a replay that was interrupted",

@@ -72,6 +72,30 @@ def test_a_record_that_is_missing_is_damage_and_never_skipped(path, reader, stat
         embedded_reader.records(reader, port.EVENTS, 0, 3, 1 << 20)
 
 
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "UPDATE record SET headers = x'c1' WHERE offset > 2",
+        "UPDATE record SET headers = x'81a2fffec400' WHERE offset > 2",
+        "UPDATE record SET headers = 'text' WHERE offset > 2",
+        "UPDATE record SET producer_id = 77 + offset WHERE offset > 2",
+        "DELETE FROM record WHERE offset > 2",
+    ],
+    ids=["packing", "name", "type", "producer", "missing"],
+)
+def test_headers_that_changed_on_the_disk_are_left_out_and_told(path, reader, statement):
+    """Catches an error that is none of a log's, a page of damaged records that looks like the log's beginning, and damage that is
+    passed in silence."""
+    change(path, statement)
+    assert [one.offset for one in embedded_reader.headers(reader, port.EVENTS, 0, 5, 2)] in ([2], [2, 1])
+    assert [one.offset for one in embedded_reader.headers(reader, port.EVENTS, 0, 5, 10)] == [2, 1, 0]
+    told = embedded_reader.damaged(reader, port.EVENTS, 0, 0, 99)
+    assert [one.offset for one in told] == [3, 4]
+    assert all("the log is damaged" in one.reason and f"offset {one.offset} " in one.reason for one in told)
+    assert embedded_reader.damaged(reader, port.EVENTS, 0, 4, 5) == told[1:]
+    assert embedded_reader.damaged(reader, port.EVENTS, 0, 0, 3) == []
+
+
 def test_a_reader_that_met_damage_sees_what_is_written_later(path, reader):
     """Catches a question left half-way, whose snapshot answers the next ones from the past."""
     change(path, "UPDATE value SET content = zeroblob(50000) WHERE id = 3")

@@ -56,6 +56,13 @@ def test_deletions_and_other_groups_leave_the_rest_alone():
     ]
 
 
+def test_what_others_write_is_passed():
+    """Catches a lane that does not start because somebody has written to its topic."""
+    [mine] = entries(5, "a", [b"5"])
+    strange = [(b"", b"?"), (b"key", None), (mine.key, b"?"), (mine.key, msgspec.msgpack.encode(("a", "1", b"")))]
+    assert kept([mine], [snapshots.Entry(key=key, value=value) for key, value in strange]) == [(5, b"5")]
+
+
 def test_what_counts_no_more_is_left_over():
     """Catches a topic that grows with every save."""
     history = snapshots.History(PLACE)

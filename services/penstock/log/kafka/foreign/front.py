@@ -206,6 +206,12 @@ class ForeignLog:
             before, wanted = max(bounds.start, before - wanted), _HEADER_OFFSETS
         return []
 
+    async def damaged(self, topic: str, partition: int, start: int, end: int) -> Sequence[port.Damaged]:
+        """Nothing of the source is left out: what its records hold is the business of the lane that reads them."""
+        if topic == port.EVENTS or self._is_new(partition):
+            return []
+        return await self._own.damaged(topic, partition, start, end)
+
     async def bounds(self, topic: str, partition: int) -> port.Bounds:
         if topic != port.EVENTS:
             return port.Bounds(start=0, end=0) if self._is_new(partition) else await self._own.bounds(topic, partition)
