@@ -18,6 +18,7 @@ from penstock.log.kafka import front
 from penstock.log.kafka import settings as kafka_settings
 
 _READ_BYTES = 4 << 20
+_HASTE_SECONDS = 3.0
 _NONE = np.zeros(0, np.int64)
 
 
@@ -39,8 +40,8 @@ class Logbook:
         self._numbers: dict[int, list[tuple[int, columns.Numbers]]] = {}
 
     @contextlib.asynccontextmanager
-    async def _opened(self) -> AsyncIterator[front.KafkaLog]:
-        log = await front.KafkaLog.open(self._settings)
+    async def _opened(self, settings: kafka_settings.Settings | None = None) -> AsyncIterator[front.KafkaLog]:
+        log = await front.KafkaLog.open(settings or self._settings)
         try:
             yield log
         finally:
@@ -114,12 +115,23 @@ class Logbook:
 
         return asyncio.run(ask())
 
-    def letters_end(self) -> int:
-        """How many records stand in the dead-letter topic. Raises LogError while the brokers are away."""
+    def letters_ends(self) -> dict[int, int]:
+        """Where each partition of the dead-letter topic ends. Raises LogError while the brokers are away.
 
-        async def ask() -> int:
-            async with self._opened() as log:
-                return sum([(await log.bounds(port.DEAD_LETTERS, at)).end for at in range(log.partitions)])
+        A leader that is new, and has fewer copies in sync than the topic wants, does not know what is certain of its tail, and
+        names no end: such a partition is left out.
+        """
+        hasty = dataclasses.replace(self._settings.patience, delivery=_HASTE_SECONDS)
+
+        async def end(log: front.KafkaLog, partition: int) -> dict[int, int]:
+            with contextlib.suppress(port.LogError):
+                return {partition: (await log.bounds(port.DEAD_LETTERS, partition)).end}
+            return {}
+
+        async def ask() -> dict[int, int]:
+            async with self._opened(dataclasses.replace(self._settings, patience=hasty)) as log:
+                found = await asyncio.gather(*(end(log, partition) for partition in range(log.partitions)))
+            return {partition: at for one in found for partition, at in one.items()}
 
         return asyncio.run(ask())
 

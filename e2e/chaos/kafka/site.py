@@ -321,12 +321,12 @@ class Site:
         """What the batchers that live say of this sink's lane."""
         return [lane for one in self.batchers[name] if one.alive for lane in one.lanes() if lane.sink == name]
 
-    def letters_end(self) -> int | None:
-        """How many records the dead-letter topic has, None while the brokers don't say."""
+    def letters_ends(self) -> dict[int, int]:
+        """Where the dead-letter topic's partitions end, as far as the brokers say."""
         try:
-            return self.logbook.letters_end()
+            return self.logbook.letters_ends()
         except port.LogError:
-            return None
+            return {}
 
     # -- the judgement
 
