@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
 
 from tests.integration import lane_run
 
 from penstock.batcher import lane as batcher_lane
+from penstock.batcher.reading import holding, reader
 from penstock.core import addresses, deadletters, ledger
 from penstock.log.embedded import store as embedded_store
 
@@ -156,6 +158,27 @@ async def test_a_partition_that_comes_back_to_the_same_lane_is_judged_anew_from_
             totals = await lane_run.drained(lane)
         assert (totals.read, totals.duplicates, totals.written) == (7, 2, 5)
         assert await run.rows() == _wanted(0, 5)
+
+
+async def test_a_commit_that_is_refused_before_the_group_tells_a_loss_leaves_nothing_out(tmp_path, monkeypatch):
+    """Catches a lane that reads on behind what it has dropped: books and store would call it finished."""
+    patiently, refused = reader.Reader._commit_patiently, asyncio.Event()
+
+    async def commit(self: reader.Reader) -> None:
+        if not refused.is_set():
+            refused.set()
+            raise holding.RevokedError
+        await patiently(self)
+
+    monkeypatch.setattr(reader.Reader, "_commit_patiently", commit)
+    async with lane_run.LaneRun(tmp_path, lane_run.pipeline()).opened() as run:
+        await run.append(*_events(0, 3))
+        async with run.lane() as lane:
+            await refused.wait()
+            await run.append(*_events(3, 3))
+            totals = await lane_run.drained(lane)
+        assert (totals.read, totals.written, totals.lost) == (6, 6, 0)
+        assert await run.rows() == _wanted(0, 6)
 
 
 async def test_rows_go_to_the_table_their_template_names_each_in_one_piece_with_its_range(tmp_path):

@@ -176,10 +176,17 @@ class Reader:
     async def _turn(self, subscription: port.Subscription) -> None:
         if polled := await self._poll(subscription):
             self._settings.failpoint("lane.polled")
-        for partition, records in by_partition(polled):
-            for stretch in self._unskipped(partition, records):
-                await self._take_guarded(partition, stretch)
-            self._pass_skipped(subscription, partition, records[-1].end)
+        try:
+            for partition, records in by_partition(polled):
+                for stretch in self._unskipped(partition, records):
+                    await self._take_guarded(partition, stretch)
+                self._pass_skipped(subscription, partition, records[-1].end)
+        except (holding.RevokedError, port.LogUnavailableError):
+            # A commit may be refused before the group has told that a partition is gone: to go on behind what is dropped here
+            # would call it finished, to the store as well.
+            for partition in {record.partition for record in polled} & set(self._accounts.assigned):
+                subscription.seek(partition, self._accounts[partition].read_to)
+            raise
 
     def _may_read(self) -> bool:
         return self._running.is_set() and self._dispatcher.has_room
