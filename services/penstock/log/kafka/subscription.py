@@ -13,6 +13,7 @@ import collections
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
+import structlog
 from aiokafka import errors
 
 from penstock.log import port
@@ -20,6 +21,8 @@ from penstock.log.kafka import client as kafka_client
 from penstock.log.kafka import member as kafka_member
 from penstock.log.kafka import records, topics
 from penstock.log.kafka import settings as kafka_settings
+
+_log = structlog.get_logger()
 
 _LOOK_SECONDS = 0.5
 _RETRY_SECONDS = 0.2
@@ -332,6 +335,7 @@ class KafkaSubscription:
         told = self._told
         if self._reading or told is None:
             return False
+        _log.warning("read_beside", group=self._group, topic=self._topic, partitions=list(partitions))
         for number in [one for one in partitions if not self._waiting[one]]:
             position = self._positions[number]
             found = await self._client.fetch(self._topic, self._name, number, position, kafka_settings.MESSAGE_BYTES)
